@@ -1,0 +1,5 @@
+//! The election: facts and the time in, orders out.
+
+pub mod action;
+pub mod event;
+pub mod record;

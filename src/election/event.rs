@@ -1,0 +1,226 @@
+//! What the election is told: facts, in the past tense, each with the moment it is about.
+//!
+//! Adapters report them and decide nothing. A fact may come late or never; it must never be made up.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::record::{Key, NodeRecord};
+use crate::moment::Moment;
+
+/// Which VIP of the plan: its place in the plan's list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct VipId(pub u16);
+
+/// An etcd lease id; shown as etcd shows it, in lower-case hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub i64);
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lease {self}")
+    }
+}
+
+/// A network interface as the kernel numbers it (the ifindex).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LinkId(pub u32);
+
+/// A wish's number: it changes when present/absent flips or the link changes, so late news has something to fail on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Generation(pub u64);
+
+/// The head of an etcd answer: which cluster spoke, in which raft term, and how far its store was.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Header {
+    /// Cluster id.
+    pub cluster: u64,
+    /// Raft term of the member that answered.
+    pub term: u64,
+    /// Store revision when it answered.
+    pub revision: i64,
+}
+
+/// The short linearizable read of a counted pair: `limit 1, sorted by mod revision, descending, keys only`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ShortRead {
+    /// When the read was sent, which is after the renewal's answer came.
+    pub sent_at: Moment,
+    /// The read's header.
+    pub header: Header,
+    /// How many keys stand under the prefix.
+    pub count: u64,
+    /// The newest mod revision among them; 0 if there is none.
+    pub newest: i64,
+}
+
+/// A renewal that was answered, and the read that may prove it (protocol section 4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Pair {
+    /// The lease that was renewed.
+    pub lease: LeaseId,
+    /// When the renewal was sent: what the fence is counted from.
+    pub sent_at: Moment,
+    /// When the renewal's answer came.
+    pub answered_at: Moment,
+    /// The time to live the answer named.
+    pub ttl: Duration,
+    /// The header of the renewal's answer.
+    pub renewed: Header,
+    /// The read after it.
+    pub read: ShortRead,
+}
+
+/// A key under the prefix, as etcd has it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Entry {
+    /// The whole key.
+    pub key: Key,
+    /// Create revision: the key's place in the queue.
+    pub create: i64,
+    /// Mod revision.
+    pub modified: i64,
+    /// What it says.
+    pub record: Record,
+}
+
+/// What a key under the prefix says.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Record {
+    /// Somebody stands for these addresses.
+    Candidate {
+        /// Whose lease it hangs on.
+        lease: LeaseId,
+        /// The addresses it names, its key's own among them.
+        addresses: Vec<IpAddr>,
+        /// Who stands, for people: a node's name, or the escaped start of a foreign value.
+        who: String,
+    },
+    /// What a node says about itself.
+    Node {
+        /// Whose lease it hangs on.
+        lease: LeaseId,
+        /// The record.
+        record: NodeRecord,
+    },
+    /// Not a candidate and not a node record: counted, otherwise ignored. The text says why.
+    Ignored(&'static str),
+}
+
+/// One change under the prefix.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Change {
+    /// A key was written.
+    Put(Entry),
+    /// A key is gone.
+    Deleted(Key),
+}
+
+/// What became of a wish.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    /// All addresses of the VIP are on the link, ours, and seen there.
+    Present,
+    /// The kernel's word: every address of the VIP is gone, acknowledged and read back.
+    Absent,
+    /// An address could not be put. Nothing of the VIP is left on the link unless `Absent` never follows.
+    Failed(String),
+    /// The same IP is on this node and is not ours. Nothing was touched.
+    NotOurs(String),
+}
+
+/// A fact.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Event {
+    /// etcd granted a lease that was asked for at `sent_at`.
+    LeaseGranted {
+        /// The new lease.
+        lease: LeaseId,
+        /// What was granted, which may be more than was asked for.
+        ttl: Duration,
+        /// When it was asked for.
+        sent_at: Moment,
+        /// The answer's header.
+        header: Header,
+    },
+    /// etcd says that this lease does not exist (any more).
+    LeaseLost {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// The revocation of this lease is done, or given up.
+    LeaseRevoked {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// A renewal and its read were answered. Whether they count is for the election to say.
+    PairAnswered(Pair),
+    /// Everything under the prefix was read (linearizable) and a new watch starts behind it.
+    PictureRead {
+        /// When the read was sent.
+        sent_at: Moment,
+        /// Its header.
+        header: Header,
+        /// All keys under the prefix.
+        entries: Vec<Entry>,
+    },
+    /// The watch told of one revision, whole.
+    Changed {
+        /// The revision.
+        revision: i64,
+        /// All its changes under the prefix.
+        changes: Vec<Change>,
+    },
+    /// A wish was carried out, or could not be.
+    Settled {
+        /// Which VIP.
+        vip: VipId,
+        /// Which wish.
+        generation: Generation,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// An address of ours was taken off by somebody else and is back.
+    Repaired {
+        /// Which VIP.
+        vip: VipId,
+        /// Under which wish.
+        generation: Generation,
+    },
+    /// Three probes went out and nobody answered.
+    ProbeSilent {
+        /// Which VIP.
+        vip: VipId,
+        /// Which probing.
+        round: u64,
+    },
+    /// Somebody else answered for the VIP.
+    ProbeAnswered {
+        /// Which VIP.
+        vip: VipId,
+        /// Which probing.
+        round: u64,
+        /// Who, for people (a MAC address); or why probing was not possible.
+        by: String,
+    },
+    /// The VIP's link is up and carries (`Some`), or is down, without carrier or not there (`None`).
+    Link {
+        /// Which VIP.
+        vip: VipId,
+        /// The link, if it can serve.
+        link: Option<LinkId>,
+    },
+    /// Leave in order (SIGTERM).
+    Stop,
+    /// Take the addresses off and go (second signal).
+    StopNow,
+    /// The deadline has come.
+    Tick,
+}
