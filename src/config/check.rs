@@ -248,17 +248,18 @@ fn without_user_info(url: &str) -> String {
     }
 }
 
-/// Refuses every key of `map` that is not in `known`, and names the nearest that is.
+/// Refuses every key of `map` that is not in `known`.
 pub(super) fn known_keys(map: &Map, place: &Place, known: &[&str], problems: &mut Problems) {
-    for key in map.keys() {
-        if known.contains(&key) {
-            continue;
-        }
-        let hint = match nearest(key, known) {
-            Some(near) => format!("did you mean {near}?"),
-            None => format!("known here: {}", known.join(", ")),
-        };
-        problems.add(&place.key(key), format!("unknown key; {hint}"));
+    for key in map.keys().into_iter().filter(|key| !known.contains(key)) {
+        problems.add(&place.key(key), unknown_key(key, known));
+    }
+}
+
+/// Refuses a key, and names the known one that was probably meant.
+pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
+    match nearest(key, known) {
+        Some(near) => format!("unknown key; did you mean {near}?"),
+        None => format!("unknown key; known here: {}", known.join(", ")),
     }
 }
 

@@ -17,9 +17,6 @@ const MOST_VIPS: usize = 256;
 const KINDS: [&str; 2] = ["Layer2VIPConfig", "HCloudVIPConfig"];
 /// The one version of those documents.
 const API_VERSION: &str = "v1alpha1";
-/// What hides a key that should stand deeper: a file that has lost its indentation still is YAML.
-const FLATTENED: [&str; 3] = ["network", "interfaces", "vip"];
-
 /// Gathers the VIPs of all documents.
 pub(super) struct Machine<'p> {
     problems: &'p mut Problems,
@@ -32,19 +29,16 @@ pub(super) struct Machine<'p> {
     aliases: BTreeSet<String>,
     /// VIPs by document, whose link may turn out to be an alias.
     links: Vec<(Place, String)>,
-    /// A key at the top level that belongs below `machine`.
-    flattened: Option<&'static str>,
 }
 
 impl<'p> Machine<'p> {
     pub(super) fn new(problems: &'p mut Problems) -> Self {
         let (vips, given, links) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Self { problems, vips, given, wanted: 0, aliases: BTreeSet::new(), links, flattened: None }
+        Self { problems, vips, given, wanted: 0, aliases: BTreeSet::new(), links }
     }
 
     /// A document without a kind: `machine.network.interfaces[]`.
     pub(super) fn snippet(&mut self, root: &Map, place: &Place) {
-        self.flattened = self.flattened.or(FLATTENED.into_iter().find(|key| root.find(key).is_some()));
         let Some((machine, place)) = self.below(root, place, "machine", check::mapping) else { return };
         let Some((network, place)) = self.below(machine, &place, "network", check::mapping) else { return };
         let Some((interfaces, place)) = self.below(network, &place, "interfaces", check::list) else { return };
@@ -86,13 +80,10 @@ impl<'p> Machine<'p> {
                     .add(&place, format!("{shown} is an alias by LinkAliasConfig, which vipd does not read yet"));
             }
         }
-        if self.wanted == 0 {
-            let hint = match self.flattened {
-                Some(key) => format!("; {key} stands at the top level (is the file's indentation lost?)"),
-                None => String::new(),
-            };
+        // Something else that is wrong may well hide the VIP; then that is the news.
+        if self.wanted == 0 && self.problems.is_empty() {
             let ways = "give one as machine.network.interfaces[].vip.ip or in a Layer2VIPConfig document";
-            self.problems.add(&Place::file(), format!("no VIP in it; {ways}{hint}"));
+            self.problems.add(&Place::file(), format!("no VIP in it; {ways}"));
         } else if self.wanted > MOST_VIPS {
             self.problems.add(&Place::file(), format!("{} VIPs in it; at most {MOST_VIPS}", self.wanted));
         }
@@ -100,10 +91,9 @@ impl<'p> Machine<'p> {
     }
 
     fn interface(&mut self, interface: &Map, place: &Place) {
-        let vlans = interface.get("vlans").and_then(|vlans| check::list(vlans).ok()).unwrap_or_default();
-        let vlan_vips = vlans.iter().any(|vlan| matches!(vlan, Node::Map(vlan) if vlan.find("vip").is_some()));
-        if interface.find("vip").is_none() && !vlan_vips {
-            return self.odd_vlans(interface, place);
+        let vlans = interface.get("vlans");
+        if interface.find("vip").is_none() && !vlans.is_some_and(may_have_vip) {
+            return;
         }
         let ignored = interface.get("ignore").map_or(Ok(false), check::truth);
         if self.checked(&place.key("ignore"), ignored) == Some(true) {
@@ -113,18 +103,8 @@ impl<'p> Machine<'p> {
         if let Some(vip) = interface.find("vip") {
             self.vip(vip, &place.key("vip"), base.clone());
         }
-        for (i, vlan) in vlans.iter().enumerate() {
-            let place = place.key("vlans").index(i);
-            if let Node::Map(vlan) = vlan {
-                self.vlan(vlan, &place, base.as_deref());
-            }
-        }
-    }
-
-    /// A mapping where a list belongs may hide a VIP.
-    fn odd_vlans(&mut self, interface: &Map, place: &Place) {
-        if let Some(vlans @ Node::Map(_)) = interface.get("vlans") {
-            self.checked(&place.key("vlans"), check::list(vlans));
+        if let Some(vlans) = vlans.filter(|vlans| may_have_vip(vlans)) {
+            self.vlans(vlans, &place.key("vlans"), base.as_deref());
         }
     }
 
@@ -139,6 +119,14 @@ impl<'p> Machine<'p> {
             return None;
         };
         self.checked(&place.key("interface"), check::link(name))
+    }
+
+    fn vlans(&mut self, vlans: &Node, place: &Place, base: Option<&str>) {
+        for (i, vlan) in self.checked(place, check::list(vlans)).unwrap_or_default().iter().enumerate() {
+            if let Node::Map(vlan) = vlan {
+                self.vlan(vlan, &place.index(i), base);
+            }
+        }
     }
 
     fn vlan(&mut self, vlan: &Map, place: &Place, base: Option<&str>) {
@@ -165,13 +153,16 @@ impl<'p> Machine<'p> {
                 return self.problems.add(place, text);
             }
         };
-        for (key, whose) in [("equinixMetal", "Equinix Metal's"), ("hcloud", "Hetzner's")] {
-            if vip.get(key).is_some() {
-                self.problems.add(&place.key(key), format!("not a layer-2 VIP: {whose} API moves it"));
-            }
+        for key in vip.keys() {
+            let text = match key {
+                "ip" => continue,
+                "equinixMetal" | "hcloud" if vip.get(key).is_none() => continue,
+                "equinixMetal" => "not a layer-2 VIP: Equinix Metal's API moves it".into(),
+                "hcloud" => "not a layer-2 VIP: Hetzner's API moves it".into(),
+                other => check::unknown_key(other, &["ip"]),
+            };
+            self.problems.add(&place.key(key), text);
         }
-        let allowed: &[&str] = &["ip", "equinixMetal", "hcloud"];
-        check::known_keys(vip, place, allowed, self.problems);
         match vip.get("ip") {
             Some(ip) => self.address(ip, &place.key("ip"), link),
             None => self.problems.add(place, "no ip in it; the address goes below it: ip: 192.168.0.15"),
@@ -214,6 +205,14 @@ impl<'p> Machine<'p> {
         }
     }
 
+    /// A `vip:` above the interfaces is one whose indentation is lost, or its interface's list mark.
+    fn no_stray(&mut self, map: &Map, place: &Place) {
+        if map.find("vip").is_some() {
+            let text = "a VIP without an interface; it goes below one, as machine.network.interfaces[].vip (is the indentation lost?)";
+            self.problems.add(&place.key("vip"), text);
+        }
+    }
+
     /// The value of `key`, one step further down. A wrong type on the way to the VIPs may hide one.
     fn below<'m, T>(
         &mut self,
@@ -222,6 +221,7 @@ impl<'p> Machine<'p> {
         key: &str,
         shape: fn(&'m Node) -> Checked<T>,
     ) -> Option<(T, Place)> {
+        self.no_stray(map, place);
         let place = place.key(key);
         let value = self.checked(&place, shape(map.get(key)?))?;
         Some((value, place))
@@ -229,5 +229,14 @@ impl<'p> Machine<'p> {
 
     fn checked<T>(&mut self, place: &Place, value: Checked<T>) -> Option<T> {
         value.map_err(|text| self.problems.add(place, text)).ok()
+    }
+}
+
+/// Whether this value of `vlans` is about a VIP. A mapping where a list belongs may hide one.
+fn may_have_vip(vlans: &Node) -> bool {
+    let has_vip = |vlan: &Node| matches!(vlan, Node::Map(vlan) if vlan.find("vip").is_some());
+    match vlans {
+        Node::List(vlans) => vlans.iter().any(has_vip),
+        other => matches!(other, Node::Map(_)),
     }
 }

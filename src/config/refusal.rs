@@ -61,6 +61,10 @@ impl Problems {
         self.0.push(Problem { place: place.to_string(), text: text.into() });
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// `value` if nothing was wrong.
     pub(super) fn unless_any<T>(self, value: T) -> Result<T, Refusal> {
         if self.0.is_empty() { Ok(value) } else { Err(Refusal { problems: self.0 }) }

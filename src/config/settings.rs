@@ -68,7 +68,7 @@ fn endpoints(etcd: &Section<'_>, problems: &mut Problems) -> Vec<(Place, Endpoin
     let place = etcd.place.key("endpoints");
     let default = Node::List(vec![Node::Text(ENDPOINT.into())]);
     let nodes = match check::list(etcd.get("endpoints").unwrap_or(&default)) {
-        Ok(nodes) if nodes.is_empty() => Err("an empty list; name at least one member of etcd".into()),
+        Ok([]) => Err("an empty list; name at least one member of etcd".into()),
         Ok(nodes) if nodes.len() > MOST_ENDPOINTS => {
             Err(format!("{} endpoints; at most {MOST_ENDPOINTS}", nodes.len()))
         }
