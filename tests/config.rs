@@ -218,9 +218,12 @@ fn damaged_files_never_panic() {
                 text.splice(at..end, put.chars().take(random(25)));
             }
             let text: String = text.into_iter().collect();
-            if let Err(refusal) = parse(&text, &host()) {
-                assert!(!refusal.problems().is_empty());
-                assert!(!refusal.to_string().chars().any(|c| c.is_control() && c != '\n'), "{refusal:?}");
+            match parse(&text, &host()) {
+                Ok(config) => assert!(!config.vips.is_empty() && !config.etcd.endpoints.is_empty(), "{text}"),
+                Err(refusal) => {
+                    assert!(!refusal.problems().is_empty());
+                    assert!(!refusal.to_string().chars().any(|c| c.is_control() && c != '\n'), "{refusal:?}");
+                }
             }
         }
     }

@@ -17,6 +17,7 @@ const MOST_VIPS: usize = 256;
 const KINDS: [&str; 2] = ["Layer2VIPConfig", "HCloudVIPConfig"];
 /// The one version of those documents.
 const API_VERSION: &str = "v1alpha1";
+
 /// Gathers the VIPs of all documents.
 pub(super) struct Machine<'p> {
     problems: &'p mut Problems,

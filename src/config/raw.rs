@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-use super::refusal::{Place, Problem, quoted};
+use super::refusal::{Place, Problem, harmless, quoted};
 
 /// The largest file that is read, in bytes. A whole machine config with its inline manifests has some hundred
 /// kilobytes; the parser needs some fifty times the file in memory.
@@ -24,6 +24,9 @@ const MOST_BYTES: usize = 4 * LARGEST_FILE;
 /// scanner, which for each bracket walks all that are open: megabytes of `{a: ` would take it hours. Far above what
 /// unbalanced brackets in a script or a picture add up to.
 const DEEPEST_BRACKETS: usize = 10_000;
+
+/// How much of the parser's word is shown, in characters.
+const MOST_SHOWN: usize = 400;
 
 /// One value.
 #[derive(Clone, PartialEq, Debug)]
@@ -117,9 +120,9 @@ fn bracket_depth(text: &str) -> usize {
     deepest
 }
 
-/// The parser's word, with the place first as everywhere else.
+/// The parser's word, with the place first as everywhere else. It may carry keys of the file, as they are.
 fn syntax(error: serde_yaml::Error) -> Problem {
-    let text = error.to_string();
+    let text = harmless(&error.to_string(), MOST_SHOWN);
     let Some(at) = error.location() else { return Problem { place: Place::file().to_string(), text } };
     let (line, column) = (at.line(), at.column());
     let text = text.replacen(&format!(" at line {line} column {column}"), "", 1);

@@ -117,7 +117,16 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 fn escaped(key: &str) -> String {
-    key.chars().take(SHOWN).flat_map(char::escape_debug).collect()
+    harmless(key, SHOWN)
+}
+
+/// `text` without anything that a terminal obeys, cut to so many characters.
+pub(super) fn harmless(text: &str, most: usize) -> String {
+    let mut out = String::new();
+    for c in text.chars().take(most) {
+        if matches!(c, '"' | '\'' | '\\') { out.push(c) } else { out.extend(c.escape_debug()) }
+    }
+    out
 }
 
 #[cfg(test)]
