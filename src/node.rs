@@ -1,5 +1,7 @@
 //! The rules that adapters obey: one adapter per thing outside; each reports facts, carries out orders, decides nothing.
 
 pub mod clock;
+pub mod filter;
 pub mod frame;
+pub mod packet;
 pub mod ready;
