@@ -1,5 +1,6 @@
 //! The rules that adapters obey: one adapter per thing outside; each reports facts, carries out orders, decides nothing.
 
+pub mod announce;
 pub mod clock;
 pub mod filter;
 pub mod frame;
