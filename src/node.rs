@@ -2,6 +2,7 @@
 
 pub mod announce;
 pub mod clock;
+pub mod conflict;
 pub mod filter;
 pub mod frame;
 pub mod packet;
