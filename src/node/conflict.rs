@@ -101,8 +101,12 @@ async fn send_probes(ears: &[Ear], start: Moment) -> io::Result<()> {
     Ok(())
 }
 
+/// Waits for a moment, to the next whole millisecond, and for none that is there.
 async fn until(moment: Moment) {
-    time::sleep(moment.since(now())).await;
+    let left = moment.since(now());
+    if !left.is_zero() {
+        time::sleep(left).await;
+    }
 }
 
 /// Listens for, and asks for, one address.

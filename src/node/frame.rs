@@ -75,7 +75,8 @@ pub fn probe(vip: IpAddr, mac: MacAddr) -> Frame {
 
 /// A gratuitous ARP: sender and target are both the VIP, to everybody.
 ///
-/// The target's hardware address is zero in a request (RFC 5227, 1.1) and the new one in a reply (RFC 5944, 4.6).
+/// The target's hardware address is zero in a request (RFC 5227, 1.1) and the new one in a reply (RFC 5944, 4.6): Linux
+/// takes a reply without it for an ordinary one, and does not change an entry that it changed within the last second.
 pub fn gratuitous_arp(vip: Ipv4Addr, mac: MacAddr, form: ArpForm) -> Vec<u8> {
     let (operation, target_mac) = match form {
         ArpForm::Request => (ArpOperations::Request, MacAddr::zero()),
