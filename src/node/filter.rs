@@ -31,7 +31,7 @@ const ADVERT_TARGET: u32 = 62;
 const ICMPV6: u32 = 58;
 const NEIGHBOUR_ADVERTISEMENT: u32 = 136;
 
-/// One question: load from a place, go on if the value is this, else (or if it is, with `or_drop` false) drop.
+/// One check: load from a place and compare. The frame is dropped if they are equal, or if they are not, by `drop_if`.
 struct Check {
     load: u32,
     place: u32,
