@@ -365,9 +365,8 @@ impl Contender {
 
     fn step_idle(&mut self, view: &View<'_>, wants: &mut Wants) {
         let own = view.picture.get(&self.key(view)).map(|e| e.create);
-        let usable = |create: i64| create > self.dead || !view.guards.on(Guard::OneTurn);
         match own {
-            Some(create) if usable(create) && self.may_stand(view) => self.queue(create, view, wants),
+            Some(create) if create > self.dead && self.may_stand(view) => self.queue(create, view, wants),
             // Any key under our own lease is ours; one that is dead or not wanted is given back.
             Some(create) => self.leave_state(create, view),
             None if self.may_stand(view) => self.stand(view, wants),
@@ -550,6 +549,9 @@ impl Contender {
             }
             return;
         }
+        if !view.guards.on(Guard::OneTurn) && self.may_take(view) {
+            return self.take(create, view, wants);
+        }
         if asked_since.is_some() && view.now < asked_at + t.retry {
             return;
         }
@@ -578,7 +580,7 @@ impl Contender {
             self.leave(create, &Cause::Stopping, view, wants);
             return true;
         }
-        let fenced = view.live.is_fenced(view.now) && view.guards.on(Guard::Fence);
+        let fenced = view.live.is_fenced(view.now);
         if !fenced && self.link.is_some() {
             return false;
         }

@@ -106,6 +106,7 @@ impl Election {
     /// When it wants a `Tick`, at the latest; none: never.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
         let session = match &self.session {
+            Session::Silent { .. } | Session::Asking { .. } if self.stop != Stop::No => None,
             Session::Silent { until } => Some(*until),
             Session::Asking { again_at } => Some(*again_at),
             Session::Live(live) => {
@@ -133,11 +134,7 @@ impl Election {
             Event::LeaseGranted { lease, ttl, sent_at, header } => {
                 self.granted(lease, ttl, sent_at, header, now, wants)
             }
-            Event::LeaseLost { lease } => {
-                if self.lease() == Some(lease) {
-                    self.end_session(&Cause::LeaseLost, None, now, wants);
-                }
-            }
+            Event::LeaseLost { lease } => self.lost(lease, now, wants),
             Event::LeaseRevoked { lease } => self.revoked(lease, wants),
             Event::PairAnswered(pair) => self.pair_answered(pair, now, wants),
             Event::PictureRead { sent_at, header, entries } => {
@@ -204,6 +201,13 @@ impl Election {
         self.session = Session::Live(Box::new(Live::new(lease, timings, sent_at, now)));
         if let Some((lease, record)) = self.former.take() {
             wants.actions.push(Action::RevokeLease { lease, record: Some(record) });
+        }
+    }
+
+    fn lost(&mut self, lease: LeaseId, now: Moment, wants: &mut Wants) {
+        if self.lease() == Some(lease) {
+            self.revoked(lease, wants); // the revocation's own answer may come later, or never
+            self.end_session(&Cause::LeaseLost, None, now, wants);
         }
     }
 
@@ -403,7 +407,7 @@ impl Election {
         let Session::Live(live) = &mut self.session else { return };
         let written = self.picture.node(&node_key(&self.settings.prefix, live.lease)).is_some();
         let due = live.record_at.is_none_or(|at| now >= at + live.timings.retry);
-        if !written && due && self.picture.is_known() {
+        if !written && due && self.picture.is_known() && !matches!(self.stop, Stop::Revoking { .. }) {
             live.record_at = Some(now);
             let record = live.record(&self.settings.node, &self.settings.version, leaving);
             wants.actions.push(Action::WriteRecord { lease: live.lease, record });
@@ -412,7 +416,8 @@ impl Election {
 
     fn record_deadline(&self, live: &Live) -> Option<Moment> {
         let written = self.picture.node(&node_key(&self.settings.prefix, live.lease)).is_some();
-        if written { None } else { live.record_at.map(|at| at + live.timings.retry) }
+        let revoking = matches!(self.stop, Stop::Revoking { .. });
+        if written || revoking { None } else { live.record_at.map(|at| at + live.timings.retry) }
     }
 
     // ---- the end ----

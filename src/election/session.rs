@@ -149,7 +149,10 @@ impl Live {
     fn count(&mut self, pair: &Pair, guards: &Guards, now: Moment) {
         let ttl = self.timings.ttl.min(pair.ttl);
         let from = if guards.on(Guard::CountFromSend) { pair.sent_at } else { now };
-        let lasts = ttl.checked_sub(self.timings.margin).unwrap_or_default();
+        let mut lasts = ttl.checked_sub(self.timings.margin).unwrap_or_default();
+        if !guards.on(Guard::Fence) {
+            lasts += ttl * 100;
+        }
         self.fence = self.fence.max(Some(from + lasts));
         self.counted_at = self.counted_at.max(Some(pair.sent_at));
     }

@@ -6,11 +6,11 @@ use super::rng::Rng;
 use crate::election::event::{Change, Entry, Header, LeaseId, Record};
 use crate::election::record::{CandidateRecord, Key, NodeRecord};
 
-pub const MEMBERS: usize = 3;
+pub(super) const MEMBERS: usize = 3;
 const SECOND: i64 = 1_000_000_000;
 
 #[derive(Clone, Debug)]
-pub enum Value {
+pub(super) enum Value {
     Candidate(CandidateRecord),
     Node(NodeRecord),
 }
@@ -37,10 +37,10 @@ struct Store {
 }
 
 /// What one revision changed, for the watchers.
-pub type Revision = (i64, Vec<Change>);
+pub(super) type Revision = (i64, Vec<Change>);
 
 #[derive(Clone, Debug)]
-pub struct Etcd {
+pub(super) struct Etcd {
     store: Store,
     backup: Option<Store>,
     cluster: u64,
@@ -52,11 +52,11 @@ pub struct Etcd {
     stalled: Option<(usize, u64, i64)>,
     next_lease: i64,
     /// Everything that happened since the watchers were last told.
-    pub news: Vec<Revision>,
+    pub(super) news: Vec<Revision>,
 }
 
 impl Etcd {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             store: Store { revision: 1, ..Store::default() },
             backup: None,
@@ -71,7 +71,7 @@ impl Etcd {
     }
 
     /// Whether writes and linearizable reads are answered by this member now.
-    pub fn answers(&self, member: usize, now: i64) -> bool {
+    pub(super) fn answers(&self, member: usize, now: i64) -> bool {
         now >= self.leaderless_until && !self.is_stalled(member, now)
     }
 
@@ -79,11 +79,11 @@ impl Etcd {
         self.stalled.is_some_and(|(m, _, until)| m == member && now < until)
     }
 
-    pub fn header(&self) -> Header {
+    pub(super) fn header(&self) -> Header {
         Header { cluster: self.cluster, term: self.term, revision: self.store.revision }
     }
 
-    pub fn grant(&mut self, ttl: i64, now: i64) -> LeaseId {
+    pub(super) fn grant(&mut self, ttl: i64, now: i64) -> LeaseId {
         self.next_lease += 1;
         let lease = LeaseId(self.next_lease);
         self.store.leases.insert(lease, Granted { ttl, ends: now + ttl });
@@ -91,7 +91,7 @@ impl Etcd {
     }
 
     /// A renewal at a member: the header and the seconds it names; `None` if nobody answers.
-    pub fn renew(&mut self, member: usize, lease: LeaseId, now: i64) -> Option<(Header, i64)> {
+    pub(super) fn renew(&mut self, member: usize, lease: LeaseId, now: i64) -> Option<(Header, i64)> {
         if let Some((m, term, until)) = self.stalled
             && m == member
             && now < until
@@ -111,25 +111,25 @@ impl Etcd {
         Some((self.header(), ttl))
     }
 
-    pub fn short_read(&self) -> (u64, i64) {
+    pub(super) fn short_read(&self) -> (u64, i64) {
         let newest = self.store.items.values().map(|i| i.modified).max().unwrap_or(0);
         (self.store.items.len() as u64, newest)
     }
 
-    pub fn read_all(&self) -> Vec<Entry> {
+    pub(super) fn read_all(&self) -> Vec<Entry> {
         self.store.items.iter().map(|(k, i)| entry(k, i)).collect()
     }
 
-    pub fn has_lease(&self, lease: LeaseId) -> bool {
+    pub(super) fn has_lease(&self, lease: LeaseId) -> bool {
         self.store.leases.contains_key(&lease)
     }
 
-    pub fn create_revision(&self, key: &Key) -> i64 {
+    pub(super) fn create_revision(&self, key: &Key) -> i64 {
         self.store.items.get(key).map_or(0, |i| i.create)
     }
 
     /// One transaction.
-    pub fn write(&mut self, deletes: &[Key], puts: Vec<(Key, LeaseId, Value)>) {
+    pub(super) fn write(&mut self, deletes: &[Key], puts: Vec<(Key, LeaseId, Value)>) {
         let revision = self.store.revision + 1;
         let mut changes = Vec::new();
         for key in deletes {
@@ -149,28 +149,28 @@ impl Etcd {
         }
     }
 
-    pub fn revoke(&mut self, lease: LeaseId) {
+    pub(super) fn revoke(&mut self, lease: LeaseId) {
         if self.store.leases.remove(&lease).is_some() {
             let keys: Vec<Key> = self.keys_of(lease);
             self.write(&keys, Vec::new());
         }
     }
 
-    pub fn keys_of(&self, lease: LeaseId) -> Vec<Key> {
+    pub(super) fn keys_of(&self, lease: LeaseId) -> Vec<Key> {
         self.store.items.iter().filter(|(_, i)| i.lease == lease).map(|(k, _)| k.clone()).collect()
     }
 
-    pub fn candidates(&self) -> Vec<Key> {
+    pub(super) fn candidates(&self) -> Vec<Key> {
         let is_candidate = |i: &Item| matches!(i.value, Value::Candidate(_));
         self.store.items.iter().filter(|(_, i)| is_candidate(i)).map(|(k, _)| k.clone()).collect()
     }
 
-    pub fn leases(&self) -> Vec<LeaseId> {
+    pub(super) fn leases(&self) -> Vec<LeaseId> {
         self.store.leases.keys().copied().collect()
     }
 
     /// Ends leases whose time is over; without a leader nothing ends.
-    pub fn expire(&mut self, now: i64) {
+    pub(super) fn expire(&mut self, now: i64) {
         if now < self.leaderless_until {
             return;
         }
@@ -182,7 +182,7 @@ impl Etcd {
 
     /// The leader is gone (or its disk hangs for `stall`); another is elected after a while and gives every lease
     /// its full time.
-    pub fn lose_leader(&mut self, stall: Option<i64>, now: i64, rng: &mut Rng) {
+    pub(super) fn lose_leader(&mut self, stall: Option<i64>, now: i64, rng: &mut Rng) {
         let election = rng.range(SECOND, 2 * SECOND);
         if let Some(stall) = stall {
             self.stalled = Some((self.leader, self.term, now + election + stall));
@@ -195,19 +195,19 @@ impl Etcd {
         }
     }
 
-    pub fn lose_quorum(&mut self, until: i64) {
+    pub(super) fn lose_quorum(&mut self, until: i64) {
         self.leaderless_until = self.leaderless_until.max(until);
         for lease in self.store.leases.values_mut() {
             lease.ends = lease.ends.max(self.leaderless_until + lease.ttl);
         }
     }
 
-    pub fn back_up(&mut self) {
+    pub(super) fn back_up(&mut self) {
         self.backup = Some(self.store.clone());
     }
 
     /// Restored from the backup: revisions go back, cluster id and term do not change. Watches break.
-    pub fn restore(&mut self, now: i64) -> bool {
+    pub(super) fn restore(&mut self, now: i64) -> bool {
         let Some(mut store) = self.backup.take() else { return false };
         for lease in store.leases.values_mut() {
             lease.ends = now + lease.ttl;

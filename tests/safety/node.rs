@@ -12,47 +12,48 @@ use crate::plan::Plan;
 
 /// An address in the virtual kernel.
 #[derive(Clone, Debug)]
-pub struct Address {
+pub(super) struct Address {
     /// Which put it came from; a later one makes the earlier one's end void.
-    pub id: u64,
+    pub(super) id: u64,
     /// Its end, on the node's own clock.
-    pub ends: Moment,
+    pub(super) ends: Moment,
 }
 
 #[derive(Clone, Debug)]
-pub struct Wanted {
-    pub generation: Generation,
-    pub wish: Wish,
+pub(super) struct Wanted {
+    pub(super) generation: Generation,
+    pub(super) wish: Wish,
 }
 
-pub struct Node {
-    pub name: String,
+pub(super) struct Node {
+    pub(super) name: String,
     /// `None` while the daemon is dead.
-    pub election: Option<Election>,
+    pub(super) election: Option<Election>,
     /// Which life of the daemon: what belongs to an earlier one does not reach it.
-    pub life: u64,
-    pub kernel: BTreeMap<VipId, Address>,
-    pub wishes: BTreeMap<VipId, Wanted>,
-    pub lease: Option<LeaseId>,
+    pub(super) life: u64,
+    pub(super) kernel: BTreeMap<VipId, Address>,
+    pub(super) wishes: BTreeMap<VipId, Wanted>,
+    pub(super) lease: Option<LeaseId>,
     /// What the runtime directory would say after a kill.
-    pub former_lease: Option<LeaseId>,
-    pub member: usize,
-    pub watching: bool,
+    pub(super) former_lease: Option<LeaseId>,
+    pub(super) member: usize,
+    pub(super) watching: bool,
     /// Everything from the watch arrives in order.
-    pub watch_at: i64,
-    pub frozen_until: i64,
-    pub etcd_cut_until: i64,
-    pub arp_cut_until: i64,
-    pub link_down_until: i64,
-    pub deaf_until: i64,
+    pub(super) watch_at: i64,
+    pub(super) frozen_until: i64,
+    pub(super) etcd_cut_until: i64,
+    pub(super) arp_cut_until: i64,
+    pub(super) link_down_until: i64,
+    pub(super) slow_until: i64,
+    pub(super) deaf_until: i64,
     /// Deletions of addresses have no effect and no answer.
-    pub wordless_until: i64,
+    pub(super) wordless_until: i64,
     rate: f64,
     offset: i64,
 }
 
 impl Node {
-    pub fn new(name: String, rng: &mut Rng) -> Self {
+    pub(super) fn new(name: String, rng: &mut Rng) -> Self {
         Self {
             name,
             election: None,
@@ -68,6 +69,7 @@ impl Node {
             etcd_cut_until: 0,
             arp_cut_until: 0,
             link_down_until: 0,
+            slow_until: 0,
             deaf_until: 0,
             wordless_until: 0,
             rate: 1.0 + rng.range(-5000, 5001) as f64 / 1e6,
@@ -76,16 +78,16 @@ impl Node {
     }
 
     /// True time on this node's clock.
-    pub fn local(&self, now: i64) -> Moment {
+    pub(super) fn local(&self, now: i64) -> Moment {
         Moment::from_nanos(self.offset + (now as f64 * self.rate) as i64)
     }
 
     /// When this node's clock shows `at`, in true time.
-    pub fn true_time(&self, at: Moment) -> i64 {
+    pub(super) fn true_time(&self, at: Moment) -> i64 {
         ((at.as_nanos() - self.offset) as f64 / self.rate).ceil() as i64 + 1
     }
 
-    pub fn boot(&mut self, plan: &Plan, guards: &Guards, now: i64) -> Vec<Action> {
+    pub(super) fn boot(&mut self, plan: &Plan, guards: &Guards, now: i64) -> Vec<Action> {
         self.life += 1;
         self.kernel.clear(); // the left-overs go before anything else
         self.wishes.clear();
@@ -103,7 +105,7 @@ impl Node {
         actions
     }
 
-    pub fn die(&mut self) {
+    pub(super) fn die(&mut self) {
         self.election = None;
         self.life += 1;
         self.watching = false;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::etcd::{Etcd, MEMBERS, Value};
-use super::faults::{Fault, Planned, plan};
+use super::faults::{Fault, HOLDER, Planned, Trouble, plan};
 use super::node::{Address, Node, Wanted};
 use super::rng::Rng;
 use crate::election::action::{Action, Note, Wish};
@@ -22,11 +22,14 @@ const TTL: i64 = 5 * SECOND;
 /// After the last fault, one holder within this.
 const HEALED_WITHIN: i64 = TTL + 10 * SECOND;
 
+/// A world has a few ten thousand happenings; one that has more spins on the spot.
+const HAPPENINGS_MOST: u64 = 300_000;
+
 /// How a world ended.
-pub struct Fate {
-    pub wrong: Option<String>,
-    pub trace: Vec<String>,
-    pub takes: u64,
+pub(super) struct Fate {
+    pub(super) wrong: Option<String>,
+    pub(super) trace: Vec<String>,
+    pub(super) takes: u64,
 }
 
 enum Happening {
@@ -51,7 +54,7 @@ enum Request {
     Former { lease: LeaseId },
 }
 
-pub struct World {
+pub(super) struct World {
     rng: Rng,
     now: i64,
     seq: u64,
@@ -62,17 +65,22 @@ pub struct World {
     plan: Plan,
     guards: Guards,
     healed_at: i64,
+    traced: bool,
+    /// Whether nodes change the member they ask.
+    rotates: bool,
     fate: Fate,
 }
 
 impl World {
-    pub fn new(seed: u64, guards: Guards) -> Self {
+    /// The world of this seed; `traced` keeps what happened, for people, and costs most of the time.
+    pub(super) fn new(seed: u64, guards: Guards, trouble: Trouble, traced: bool) -> Self {
         let mut rng = Rng::new(seed);
         let vips = (0..rng.range(1, 3) as u16)
             .map(|i| PlannedVip::for_test(VipId(i), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100 + i as u8))))
             .collect();
         let nodes: Vec<_> = (0..rng.range(3, 6)).map(|i| Node::new(format!("n{i}"), &mut rng)).collect();
-        let faults = plan(nodes.len(), &mut rng);
+        let faults = plan(nodes.len(), trouble, &mut rng);
+        let rotates = rng.one_in(2);
         let mut world = Self {
             rng,
             now: 0,
@@ -84,6 +92,8 @@ impl World {
             plan: Plan { vips },
             guards,
             healed_at: 0,
+            traced,
+            rotates,
             fate: Fate { wrong: None, trace: Vec::new(), takes: 0 },
         };
         for node in 0..world.nodes.len() {
@@ -104,19 +114,27 @@ impl World {
         self.happenings.insert(self.seq, what);
     }
 
-    fn trace(&mut self, text: impl Into<String>) {
-        let line = format!("{:9.4} {}", self.now as f64 / 1e9, text.into());
+    fn trace(&mut self, text: impl FnOnce() -> String) {
+        if !self.traced {
+            return;
+        }
+        let line = format!("{:9.4} {}", self.now as f64 / 1e9, text());
         self.fate.trace.push(line);
         if self.fate.trace.len() > 400 {
             self.fate.trace.remove(0);
         }
     }
 
-    pub fn run(mut self) -> Fate {
+    pub(super) fn run(mut self) -> Fate {
         let end = self.healed_at + HEALED_WITHIN;
+        let mut left = HAPPENINGS_MOST;
         while let Some(Reverse((when, seq))) = self.queue.pop() {
             if when > end || self.fate.wrong.is_some() {
                 break;
+            }
+            left -= 1;
+            if left == 0 {
+                self.fate.wrong = Some("it spins: too much happens".into());
             }
             self.now = when;
             if let Some(what) = self.happenings.remove(&seq) {
@@ -135,7 +153,7 @@ impl World {
             let holders = self.nodes.iter().filter(|n| n.kernel.contains_key(&vip)).count();
             if holders != 1 {
                 let states: Vec<_> = self.nodes.iter().map(|n| format!("{} {:?}", n.name, n.election)).collect();
-                self.trace(states.join("\n"));
+                self.trace(|| states.join("\n"));
                 self.fate.wrong = Some(format!("{holders} holders of {vip:?} long after the last fault"));
             }
         }
@@ -198,7 +216,7 @@ impl World {
         if self.nodes[node].election.is_some() {
             return;
         }
-        self.trace(format!("n{node} starts"));
+        self.trace(|| format!("n{node} starts"));
         let (plan, guards) = (self.plan.clone(), self.guards.clone());
         let actions = self.nodes[node].boot(&plan, &guards, self.now);
         if let Some(lease) = self.nodes[node].former_lease {
@@ -227,11 +245,11 @@ impl World {
         let now = self.nodes[node].local(self.now);
         let Some(election) = &mut self.nodes[node].election else { return };
         let quiet = matches!(event, Event::Tick | Event::PairAnswered(_));
-        let shown = if quiet { String::new() } else { format!("{event:?}") };
+        let shown = if quiet || !self.traced { String::new() } else { format!("{event:?}") };
         let actions = election.handle(event, now);
         let deadline = election.deadline(now);
         if !quiet {
-            self.trace(format!("n{node} <- {shown:.300}"));
+            self.trace(|| format!("n{node} <- {shown:.300}"));
         }
         self.carry_out(node, actions);
         if let (Some(at), true) = (deadline, self.nodes[node].election.is_some()) {
@@ -243,7 +261,7 @@ impl World {
     fn carry_out(&mut self, node: usize, actions: Vec<Action>) {
         for action in actions {
             if !matches!(action, Action::Renew { .. }) {
-                self.trace(format!("n{node} -> {action:?}"));
+                self.trace(|| format!("n{node} -> {action:?}"));
             }
             match action {
                 Action::Tell(Note::Took { .. }) => self.fate.takes += 1,
@@ -287,10 +305,13 @@ impl World {
 
     fn at_etcd(&mut self, node: usize, life: u64, request: Request) {
         let cut = self.now < self.nodes[node].etcd_cut_until;
-        if self.rng.one_in(10) {
+        if self.rotates && self.rng.one_in(10) {
             self.nodes[node].member = self.rng.range(0, MEMBERS as i64) as usize;
         }
-        let member = self.nodes[node].member;
+        let mut member = self.nodes[node].member;
+        if matches!(request, Request::Read { .. }) && self.rng.one_in(2) {
+            member = (member + 1) % MEMBERS; // a follower that asked the old leader for the renewal and knows a new one
+        }
         let retry = matches!(request, Request::ReadAll { .. });
         if cut || (!self.etcd.answers(member, self.now) && !matches!(request, Request::Renew { .. })) {
             if retry && life == self.nodes[node].life {
@@ -303,7 +324,8 @@ impl World {
         self.tell_watchers();
         let lost = self.rng.one_in(40) && !retry;
         if let (Some(event), false, true) = (answer, lost, life == self.nodes[node].life) {
-            let after = self.delay();
+            let slow = self.now < self.nodes[node].slow_until;
+            let after = self.delay() + if slow { self.rng.range(200 * MS, 1500 * MS) } else { 0 };
             match event {
                 Answer::Fact(event) => self.tell(node, after, event),
                 Answer::Picture(event) => self.tell_in_order(node, after, event),
@@ -473,7 +495,7 @@ impl World {
         let when = self.nodes[node].true_time(ends) + late;
         self.at(when, Happening::KernelEnds { node, vip, id });
         if new {
-            self.trace(format!("n{node} kernel: {vip:?} on, for {seconds} s"));
+            self.trace(|| format!("n{node} kernel: {vip:?} on, for {seconds} s"));
         }
         let others = self.nodes.iter().enumerate().filter(|(i, n)| *i != node && n.kernel.contains_key(&vip));
         if let Some((other, _)) = others.into_iter().next() {
@@ -488,7 +510,7 @@ impl World {
             return None;
         }
         if self.nodes[node].kernel.remove(&vip).is_some() {
-            self.trace(format!("n{node} kernel: {vip:?} off"));
+            self.trace(|| format!("n{node} kernel: {vip:?} off"));
         }
         Some(Outcome::Absent)
     }
@@ -496,7 +518,7 @@ impl World {
     fn kernel_ends(&mut self, node: usize, vip: VipId, id: u64) {
         if self.nodes[node].kernel.get(&vip).is_some_and(|a| a.id == id) {
             self.nodes[node].kernel.remove(&vip);
-            self.trace(format!("n{node} kernel: {vip:?} ended by its lifetime"));
+            self.trace(|| format!("n{node} kernel: {vip:?} ended by its lifetime"));
             // Still wished for: the keeper looks again.
             let life = self.nodes[node].life;
             self.at(self.now + MS, Happening::Keep { node, life, vip });
@@ -520,28 +542,33 @@ impl World {
     // ---- faults ----
 
     fn fault(&mut self, planned: Planned) {
-        self.trace(format!("FAULT {:?} for {:.3} s", planned.fault, planned.lasts as f64 / 1e9));
+        let holder = self.nodes.iter().position(|n| n.kernel.contains_key(&VipId(0))).unwrap_or(0);
+        let whom = |n: usize| if n == HOLDER { holder } else { n };
+        self.trace(|| format!("FAULT (holder n{holder}) {:?} for {:.3} s", planned.fault, planned.lasts as f64 / 1e9));
         let until = self.now + planned.lasts;
         match planned.fault {
-            Fault::Freeze(n) => self.nodes[n].frozen_until = until,
+            Fault::Freeze(n) => self.nodes[whom(n)].frozen_until = until,
             Fault::Kill(n) => {
-                self.nodes[n].die();
-                self.at(until, Happening::Start { node: n });
+                self.nodes[whom(n)].die();
+                self.at(until, Happening::Start { node: whom(n) });
             }
             Fault::Stop(n) => {
-                self.tell(n, 0, Event::Stop);
-                self.at(until.max(self.now + 8 * SECOND), Happening::Start { node: n });
+                self.tell(whom(n), 0, Event::Stop);
+                self.at(until.max(self.now + 8 * SECOND), Happening::Start { node: whom(n) });
                 self.healed_at = self.healed_at.max(self.now + 8 * SECOND);
             }
-            Fault::CutEtcd(n) => self.nodes[n].etcd_cut_until = until,
-            Fault::CutAll(n) => (self.nodes[n].etcd_cut_until, self.nodes[n].arp_cut_until) = (until, until),
-            Fault::LinkDown(n) => {
-                self.nodes[n].link_down_until = until;
-                self.link_news(n);
-                self.at(until, Happening::LinkBack { node: n });
+            Fault::CutEtcd(n) => self.nodes[whom(n)].etcd_cut_until = until,
+            Fault::CutAll(n) => {
+                (self.nodes[whom(n)].etcd_cut_until, self.nodes[whom(n)].arp_cut_until) = (until, until)
             }
-            Fault::Deaf(n) => self.nodes[n].deaf_until = until,
-            Fault::Wordless(n) => self.nodes[n].wordless_until = until,
+            Fault::LinkDown(n) => {
+                self.nodes[whom(n)].link_down_until = until;
+                self.link_news(whom(n));
+                self.at(until, Happening::LinkBack { node: whom(n) });
+            }
+            Fault::Deaf(n) => self.nodes[whom(n)].deaf_until = until,
+            Fault::Wordless(n) => self.nodes[whom(n)].wordless_until = until,
+            Fault::Slow(n) => self.nodes[whom(n)].slow_until = until,
             Fault::LoseLeader => self.etcd.lose_leader(None, self.now, &mut self.rng),
             Fault::StallLeader => self.etcd.lose_leader(Some(planned.lasts), self.now, &mut self.rng),
             Fault::LoseQuorum => self.etcd.lose_quorum(until),
