@@ -2,4 +2,5 @@
 
 pub mod action;
 pub mod event;
+pub mod lifetime;
 pub mod record;
