@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod netlink;
+pub mod put;
 pub mod ready;
