@@ -1,6 +1,9 @@
 //! The rules that adapters obey: one adapter per thing outside; each reports facts, carries out orders, decides nothing.
 
 pub mod clock;
+pub mod keeper;
+pub mod kernel;
+pub mod leftovers;
 pub mod netlink;
 pub mod put;
 pub mod ready;
