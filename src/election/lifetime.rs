@@ -49,17 +49,19 @@ pub fn whole_seconds(now: Moment, fence: Moment) -> Option<u32> {
 /// When an address that the kernel keeps until `end` (`None`: it is not there) is to be put next, so that it lives to
 /// within [`EARLY`] of the fence if the fence never moves again, with about one put a second while it does move.
 ///
-/// Never to an earlier end, and never with less than [`SECOND`] left.
+/// Never to an earlier end, and never with less than [`SECOND`] left. Asked at the moment it named or up to [`EARLY`]
+/// after it, it says `Now`; later than that, the moment is lost and it names the next.
 pub fn next(now: Moment, fence: Moment, end: Option<Moment>) -> Next {
     let Some(seconds) = whole_seconds(now, fence) else { return Next::Never };
     let Some(end) = end else { return Next::Now };
-    // "More than a second before the fence": whatever is put now then ends later than what is there.
-    if fence.since(end) > SECOND && worth(now, now + seconds * SECOND, end) {
+    let put_now = now + seconds * SECOND;
+    let is_good_moment = fence.since(put_now) <= EARLY;
+    if (is_good_moment || fence.since(end) > SECOND) && worth(now, put_now, end) {
         return Next::Now;
     }
     let best = fence - EARLY;
     // The whole seconds left, the farthest first: one late or lost put leaves the next.
-    let mut moments = (1..=seconds).rev().map(|left| best - left * SECOND).filter(|at| *at >= now);
+    let mut moments = (1..=seconds).rev().map(|left| best - left * SECOND).filter(|at| *at > now);
     moments.find(|at| worth(*at, best, end)).map_or(Next::Never, Next::At)
 }
 
@@ -107,11 +109,18 @@ mod tests {
             (2500, Some(2600), Next::Never),
             // Little life left: any gain counts, at the last good moment.
             (1500, Some(1000), Next::At(ms(480))),
-            (1019, Some(300), Next::Never),
+            (1021, Some(300), Next::At(ms(1))),
+            (1019, Some(300), Next::Now),
             (2100, Some(1000), Next::Now),
-            // Too late for a good moment, not for a put.
+            // At a good moment and just after it; then it is lost.
+            (2020, Some(1300), Next::Now),
+            (2001, Some(1300), Next::Now),
+            (2000, Some(1300), Next::Now),
+            (1999, Some(1300), Next::At(ms(979))),
             (1010, Some(5), Next::Now),
-            (1015, Some(20), Next::Never),
+            (1015, Some(20), Next::Now),
+            // Never to an earlier end.
+            (2010, Some(2005), Next::Never),
         ];
         for (fence, end, want) in cases {
             let said = next(ms(0), ms(*fence), end.map(ms));
@@ -129,7 +138,7 @@ mod tests {
                         assert!(ms(i64::from(seconds) * 1000) > ms(end), "fence {fence}, end {end}");
                     }
                     Next::At(at) => {
-                        assert!(at >= ms(0) && at + SECOND <= ms(fence), "fence {fence}, end {end}");
+                        assert!(at > ms(0) && at + SECOND <= ms(fence), "fence {fence}, end {end}");
                         assert!(ms(fence) - EARLY > ms(end), "fence {fence}, end {end}");
                     }
                     Next::Never => {}
@@ -138,15 +147,15 @@ mod tests {
         }
     }
 
-    /// A simulated daemon: the fence moves with every counted pair until `last_pair`, the rule is followed to the
-    /// letter, and every put takes effect `late` after its moment.
+    /// A simulated daemon: the fence moves with every counted pair until `last_pair`, and the rule is asked again `late`
+    /// milliseconds after every moment it named.
     struct Run {
         puts: Vec<Moment>,
         end: Moment,
         least_left: Duration,
     }
 
-    fn run(ttl: i64, margin: i64, answer: i64, last_pair: i64, until: i64, late: i64) -> Run {
+    fn run(ttl: i64, margin: i64, answer: i64, last_pair: i64, until: i64, late: u64) -> Run {
         let (mut fence, mut end) = (ms(ttl - margin), None);
         let mut puts = Vec::new();
         let mut least_left = Duration::MAX;
@@ -157,18 +166,16 @@ mod tests {
                 fence = ms(t - answer + ttl - margin);
                 due = next(now, fence, end);
             }
-            let come = match due {
-                Next::Now => true,
-                Next::At(at) => now >= at + Duration::from_millis(u64::try_from(late).unwrap()),
-                Next::Never => false,
-            };
-            if come {
-                if let Some(seconds) = whole_seconds(now, fence) {
-                    let new = now + seconds * SECOND;
-                    assert!(new <= fence, "beyond the fence at {now:?}");
-                    end = end.max(Some(new));
-                    puts.push(now);
-                }
+            if matches!(due, Next::At(at) if now >= at + Duration::from_millis(late)) {
+                due = next(now, fence, end);
+                assert!(due == Next::Now || late > 20, "asked at its moment, {now:?}, it says {due:?}");
+            }
+            if due == Next::Now {
+                let new = now + whole_seconds(now, fence).unwrap() * SECOND;
+                assert!(new <= fence, "beyond the fence at {now:?}");
+                assert!(end < Some(new), "to an earlier end at {now:?}");
+                end = Some(new);
+                puts.push(now);
                 due = next(now, fence, end);
                 assert_ne!(due, Next::Now, "nothing more to win at {now:?}");
             }

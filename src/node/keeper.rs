@@ -174,7 +174,10 @@ impl Keeper {
             }
             // Our own puts and top-ups; the put's own answer has told of them.
             News::AddressNew(a) => look.addresses |= self.keeps(a.ip) && !self.kernel.is_ours(a),
-            News::AddressGone(ip) => look.addresses |= self.keeps(*ip),
+            // A link that goes down takes its IPv6 addresses along before it says that it is down: so both are looked
+            // at, lest an address be put back on a link that cannot serve.
+            News::AddressGone(ip) if self.keeps(*ip) => *look = EVERYTHING,
+            News::AddressGone(_) => {}
             News::Anything => *look = EVERYTHING,
         }
     }

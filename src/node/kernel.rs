@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use tracing::{debug, warn};
 
 use super::netlink::{Address, Marks, Netlink};
-use super::put::{self, Put, Putter};
+use super::put::{self, Over, Put, Putter};
 use super::{netlink, netlink::Link};
 use crate::election::event::LinkId;
 use crate::moment::Moment;
@@ -98,9 +98,9 @@ impl Kernel {
     ///
     /// # Errors
     /// As [`Putter::put`].
-    pub async fn put(&self, link: LinkId, ip: IpAddr, fence: Moment, fresh: bool) -> Result<Put, put::Error> {
-        let done = self.putter.put(link, ip, fence, fresh).await;
-        debug!(%ip, link = link.0, fresh, ?done, "put");
+    pub async fn put(&self, link: LinkId, ip: IpAddr, fence: Moment, over: Over) -> Result<Put, put::Error> {
+        let done = self.putter.put(link, ip, fence, over).await;
+        debug!(%ip, link = link.0, ?over, ?done, "put");
         done
     }
 

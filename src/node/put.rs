@@ -65,8 +65,19 @@ pub enum Put {
         /// What the kernel said to taking it off.
         off: Result<(), Error>,
     },
-    /// Less than a second is left until the fence: nothing was sent.
-    TooLittleLeft,
+    /// Less than a second is left until the fence, or it would not end later than it does: nothing was sent.
+    NotSent,
+}
+
+/// What a put may find.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Over {
+    /// Nothing: the address must not be there, whosever it is.
+    Nothing,
+    /// Ours, which the kernel keeps until then: it gets a later end or stays as it is.
+    Until(Moment),
+    /// Ours, with an end that is not known or beyond the fence: it gets the fence's.
+    Whatever,
 }
 
 /// Writes addresses, through its thread. The thread ends with it; what it put stays until the kernel's own clock ends it.
@@ -77,7 +88,7 @@ pub struct Putter {
 
 #[derive(Debug)]
 enum Order {
-    Put { bytes: Bytes, off: Bytes, fence: Moment, answer: oneshot::Sender<Result<Put, Error>> },
+    Put { bytes: Bytes, off: Bytes, fence: Moment, over: Over, answer: oneshot::Sender<Result<Put, Error>> },
     TakeOff { bytes: Bytes, answer: oneshot::Sender<Result<(), Error>> },
 }
 
@@ -102,15 +113,15 @@ impl Putter {
         Ok(Self { orders })
     }
 
-    /// Puts `ip` on `link` for as many whole seconds as are left until `fence`; with `fresh` only if it is not there.
+    /// Puts `ip` on `link` for as many whole seconds as are left until `fence`.
     ///
     /// # Errors
-    /// When the kernel refuses (`EEXIST`: `fresh`, and it is there) or is silent.
-    pub async fn put(&self, link: LinkId, ip: IpAddr, fence: Moment, fresh: bool) -> Result<Put, Error> {
-        let bytes = Bytes::put(link, ip, fresh);
+    /// When the kernel refuses (`EEXIST`: [`Over::Nothing`], and it is there) or is silent.
+    pub async fn put(&self, link: LinkId, ip: IpAddr, fence: Moment, over: Over) -> Result<Put, Error> {
+        let bytes = Bytes::put(link, ip, over == Over::Nothing);
         let off = Bytes::take_off(link, ip, host_prefix(ip));
         let (answer, answered) = oneshot::channel();
-        self.order(Order::Put { bytes, off, fence, answer }, answered).await
+        self.order(Order::Put { bytes, off, fence, over, answer }, answered).await
     }
 
     /// Takes `ip` with this mask off `link`. Ok is the kernel's own word: it acknowledged, or there was no such address.
@@ -156,15 +167,15 @@ impl Writer {
         // Nobody listening to the answer is no fault of the kernel's: a put is then not wanted any more.
         match order {
             Order::Put { answer, .. } if answer.is_closed() => {}
-            Order::Put { bytes, off, fence, answer } => drop(answer.send(self.put(bytes, off, fence))),
+            Order::Put { bytes, off, fence, over, answer } => drop(answer.send(self.put(bytes, off, fence, over))),
             Order::TakeOff { bytes, answer } => drop(answer.send(self.take_off(bytes))),
         }
     }
 
-    fn put(&mut self, mut bytes: Bytes, off: Bytes, fence: Moment) -> Result<Put, Error> {
+    fn put(&mut self, mut bytes: Bytes, off: Bytes, fence: Moment, over: Over) -> Result<Put, Error> {
         self.number(&mut bytes);
-        let Some((read_at, end)) = self.send_with_life(&mut bytes, fence).map_err(Error::Send)? else {
-            return Ok(Put::TooLittleLeft);
+        let Some((read_at, end)) = self.send_with_life(&mut bytes, fence, over).map_err(Error::Send)? else {
+            return Ok(Put::NotSent);
         };
         let answer = self.answer();
         let took = now().since(read_at);
@@ -180,12 +191,17 @@ impl Writer {
     ///
     /// A process frozen exactly here would put the address back when it thaws; the guard that holds such a put up
     /// (a timer whose signal swaps the socket away) goes round these lines and nothing else.
-    fn send_with_life(&self, bytes: &mut Bytes, fence: Moment) -> io::Result<Option<(Moment, Moment)>> {
+    fn send_with_life(&self, bytes: &mut Bytes, fence: Moment, over: Over) -> io::Result<Option<(Moment, Moment)>> {
         let read_at = now();
         let Some(seconds) = whole_seconds(read_at, fence) else { return Ok(None) };
+        let end = read_at + seconds * SECOND;
+        // A moment too late for a good one, rounding would shorten its life.
+        if matches!(over, Over::Until(before) if end <= before) {
+            return Ok(None);
+        }
         bytes.live(seconds);
         self.socket.send(bytes.as_slice(), 0)?;
-        Ok(Some((read_at, read_at + seconds * SECOND)))
+        Ok(Some((read_at, end)))
     }
 
     fn take_off(&mut self, mut bytes: Bytes) -> Result<(), Error> {

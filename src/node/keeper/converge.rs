@@ -16,8 +16,8 @@ use crate::election::lifetime::{self, Next, SECOND};
 use crate::moment::Moment;
 use crate::node::clock::now;
 use crate::node::kernel::{Kernel, Seen, chain};
-use crate::node::netlink::Address;
-use crate::node::put::{self, Put};
+use crate::node::netlink::{Address, host_prefix};
+use crate::node::put::{self, Over, Put};
 
 /// How often a put is begun anew because something came in between, before it waits for [`RETRY`].
 const ROUNDS: usize = 6;
@@ -177,15 +177,13 @@ impl Kept {
         let mut fresh = Vec::new();
         for ip in self.vip.addresses.clone() {
             let there = seen.ours.iter().find(|a| a.ip == ip && fits(a, link));
-            if !self.wants_put(ip, there, fence) {
-                continue;
-            }
-            match self.put(kernel, link, ip, fence, there.is_none()).await {
-                Ok(true) if there.is_none() => fresh.push(ip),
-                Ok(true) => {}
-                // Too little time is left for what is not there, or it is tried again soon.
-                Ok(false) if there.is_none() => return Round::Done,
-                Ok(false) => return self.shed(kernel, fence).await,
+            let Some(over) = self.wants_put(ip, there, fence) else { continue };
+            match self.put(kernel, link, ip, fence, over).await {
+                Ok(true) if over == Over::Nothing => fresh.push(ip),
+                // Too little time is left to put what is not there.
+                Ok(false) if over == Over::Nothing => return Round::Done,
+                Ok(false) if over == Over::Whatever => return self.shed(kernel, link, ip).await,
+                Ok(_) => {}
                 Err(round) => return round,
             }
         }
@@ -214,16 +212,17 @@ impl Kept {
         }
     }
 
-    fn wants_put(&self, ip: IpAddr, there: Option<&Address>, fence: Moment) -> bool {
-        let Some(there) = there else { return true };
+    /// Whether an address is to be put now, and over what.
+    fn wants_put(&self, ip: IpAddr, there: Option<&Address>, fence: Moment) -> Option<Over> {
+        let Some(there) = there else { return Some(Over::Nothing) };
         let now = now();
         let end = self.held.get(&ip).and_then(|held| held.end);
         match end {
-            // An end beyond the fence, or one that is not ours to know, must be set right.
             Some(end) if end <= fence && now + there.valid * SECOND <= end + COUNTING => {
-                lifetime::next(now, fence, Some(end)) == Next::Now
+                (lifetime::next(now, fence, Some(end)) == Next::Now).then_some(Over::Until(end))
             }
-            _ => true,
+            // An end beyond the fence, or one that somebody else gave it, or that nobody knows: it is set right.
+            _ => Some(Over::Whatever),
         }
     }
 
@@ -234,16 +233,17 @@ impl Kept {
         link: LinkId,
         ip: IpAddr,
         fence: Moment,
-        fresh: bool,
+        over: Over,
     ) -> Result<bool, Round> {
+        let fresh = over == Over::Nothing;
         let before = self.held.insert(ip, Held { link, end: None });
-        match kernel.put(link, ip, fence, fresh).await {
+        match kernel.put(link, ip, fence, over).await {
             Ok(Put::Done(end)) => {
                 self.held.insert(ip, Held { link, end: Some(end) });
                 (self.lates, self.failures) = (0, 0);
                 Ok(true)
             }
-            Ok(Put::TooLittleLeft) => {
+            Ok(Put::NotSent) => {
                 self.restore(ip, before);
                 Ok(false)
             }
@@ -279,15 +279,16 @@ impl Kept {
         ))
     }
 
-    /// Near the fence nothing is put any more; what would outlive the fence, or may, is taken off.
-    async fn shed(&mut self, kernel: &Kernel, fence: Moment) -> Round {
-        let outlive: Vec<_> = self.held.iter().filter(|(_, h)| h.end.is_none_or(|end| end > fence)).collect();
-        for (ip, held) in outlive {
-            if let Err(e) = kernel.take_off(held.link, *ip, crate::node::netlink::host_prefix(*ip)).await {
-                return self.later(format!("cannot take {ip} off at its fence: {}", chain(&e)));
+    /// An address that may outlive the fence, which is too near to put it right: it is taken off.
+    async fn shed(&mut self, kernel: &Kernel, link: LinkId, ip: IpAddr) -> Round {
+        match kernel.take_off(link, ip, host_prefix(ip)).await {
+            Ok(()) => {
+                self.held.remove(&ip);
+                self.forget_presence();
+                Round::Done
             }
+            Err(e) => self.later(format!("cannot take {ip} off near its fence: {}", chain(&e))),
         }
-        Round::Done
     }
 
     fn restore(&mut self, ip: IpAddr, before: Option<Held>) {
