@@ -172,8 +172,8 @@ impl Keeper {
                 look.links |= concerns;
                 look.addresses |= concerns;
             }
-            // Our own puts and top-ups; the put's own answer has told of them.
-            News::AddressNew(a) => look.addresses |= self.keeps(a.ip) && !self.kernel.is_ours(a),
+            // Not for our own puts and top-ups: the put's own answer has told of them.
+            News::AddressNew(a) => look.addresses |= self.keeps(a.ip) && !(self.kernel.is_ours(a) && self.wants(a.ip)),
             // A link that goes down takes its IPv6 addresses along before it says that it is down: so both are looked
             // at, lest an address be put back on a link that cannot serve.
             News::AddressGone(ip) if self.keeps(*ip) => *look = EVERYTHING,
@@ -184,6 +184,10 @@ impl Keeper {
 
     fn keeps(&self, ip: IpAddr) -> bool {
         self.vips.iter().any(|vip| vip.addresses().contains(&ip))
+    }
+
+    fn wants(&self, ip: IpAddr) -> bool {
+        self.vips.iter().any(|vip| vip.addresses().contains(&ip) && !vip.is_absent())
     }
 
     /// The socket for news broke: another, and everything may have changed meanwhile.

@@ -174,7 +174,7 @@ impl Writer {
 
     fn put(&mut self, mut bytes: Bytes, off: Bytes, fence: Moment, over: Over) -> Result<Put, Error> {
         self.number(&mut bytes);
-        let Some((read_at, end)) = self.send_with_life(&mut bytes, fence, over).map_err(Error::Send)? else {
+        let Some((read_at, end)) = self.send_with_life(&mut bytes, fence, over).map_err(|e| self.reopen(e))? else {
             return Ok(Put::NotSent);
         };
         let answer = self.answer();
@@ -206,11 +206,23 @@ impl Writer {
 
     fn take_off(&mut self, mut bytes: Bytes) -> Result<(), Error> {
         self.number(&mut bytes);
-        self.socket.send(bytes.as_slice(), 0).map_err(Error::Send)?;
+        if let Err(e) = self.socket.send(bytes.as_slice(), 0) {
+            // The socket may be the one that was swapped away from under a put: once more, on another.
+            self.reopen(e);
+            self.socket.send(bytes.as_slice(), 0).map_err(Error::Send)?;
+        }
         match self.answer() {
             Err(Error::Refused(e)) if says_gone(&e) => Ok(()),
             said => said,
         }
+    }
+
+    /// The socket failed: another, so that neither its fault nor its late answers meet the next order.
+    fn reopen(&mut self, fault: io::Error) -> Error {
+        if let Ok(socket) = open() {
+            self.socket = socket;
+        }
+        Error::Send(fault)
     }
 
     fn number(&mut self, bytes: &mut Bytes) {
@@ -219,7 +231,7 @@ impl Writer {
     }
 
     /// Waits for the answer to the last request; answers to older ones, given up by now, are thrown away.
-    fn answer(&self) -> Result<(), Error> {
+    fn answer(&mut self) -> Result<(), Error> {
         let deadline = now() + PATIENCE;
         let mut buffer = Vec::with_capacity(8 * 1024);
         while now() < deadline {
@@ -228,7 +240,10 @@ impl Writer {
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 // The time is up, or the kernel had no memory for the answer.
-                Err(_) => return Err(Error::Silent),
+                Err(e) => {
+                    self.reopen(e);
+                    return Err(Error::Silent);
+                }
             }
             match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&buffer) {
                 Ok(m) if m.header.sequence_number == self.sequence => match m.payload {

@@ -12,7 +12,7 @@ use vipd::election::event::{Event, Outcome};
 use vipd::node::clock::now;
 use vipd::node::kernel::Kernel;
 use vipd::node::leftovers::clean_leftovers;
-use vipd::node::netlink::{MARK, host_prefix};
+use vipd::node::netlink::{MARK, Monitor, News, host_prefix};
 use vipd::node::put::{Error, Over, Put, Putter};
 use world::{V4, V6, VIP, World, addresses, alone, in_ms, ip, link_of, plug_in, put_marked};
 
@@ -42,12 +42,20 @@ fn top_ups_keep_it_while_the_fence_moves_and_nobody_is_bothered() {
         let (mut w, link) = World::ready(&[V4, V6]).await;
         w.wish(link, Wish::Until(in_ms(3800)));
         assert_eq!(w.settled().await, Outcome::Present);
+        let mut listener = Monitor::open().unwrap();
         for _ in 0..12 {
             w.silent_for(Duration::from_millis(500)).await;
             w.move_fence(link, Wish::Until(in_ms(3800)));
             let there = addresses(&[V4, V6]).await;
             assert!(there.len() == 2 && there.iter().all(|a| (1..=3).contains(&a.valid)), "{there:?}");
         }
+        let mut news = Vec::new();
+        while let Some(one) = listener.try_next().unwrap() {
+            news.push(one);
+        }
+        // Two addresses for six seconds, about one event a second for each, all of them top-ups.
+        assert!((10..=14).contains(&news.len()), "{} events", news.len());
+        assert!(news.iter().all(|n| matches!(n, News::AddressNew(_))), "{news:?}");
     });
 }
 
@@ -227,6 +235,20 @@ fn an_address_of_ours_on_another_link_or_for_ever_is_set_right() {
 }
 
 #[test]
+fn an_address_of_ours_that_appears_while_it_should_be_absent_goes() {
+    alone(|| async {
+        plug_in();
+        let (mut w, link) = World::ready(&[V4, V6]).await;
+        w.wish(link, Wish::Absent);
+        assert_eq!(w.settled().await, Outcome::Absent);
+        put_marked("eth0", V4, 32, MARK).await;
+        put_marked("far", V6, 64, MARK).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(addresses(&[V4, V6]).await, []);
+    });
+}
+
+#[test]
 fn puts_that_are_answered_late_are_taken_off_and_fail_after_three() {
     alone(|| async {
         plug_in();
@@ -254,9 +276,7 @@ fn puts_that_are_answered_late_are_taken_off_and_fail_after_three() {
 fn a_put_that_the_kernel_refuses_says_what_was_tried_and_leaves_nothing() {
     alone(|| async {
         plug_in();
-        std::fs::write("/proc/thread-self/net/../../sys/net/ipv6/conf/eth0/disable_ipv6", "1")
-            .or_else(|_| std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1"))
-            .unwrap();
+        std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1").unwrap();
         let (mut w, link) = World::ready(&[V4, V6]).await;
         w.wish(link, Wish::Until(in_ms(3000)));
         let Outcome::Failed(cause) = w.settled().await else { panic!() };

@@ -97,6 +97,11 @@ impl Kept {
         &self.vip.addresses
     }
 
+    /// Whether the last that was said is that it is off.
+    pub(super) fn is_absent(&self) -> bool {
+        self.said == Some(Outcome::Absent)
+    }
+
     /// When it wants to be attended to although nothing happened.
     pub(super) fn next(&self) -> Option<Moment> {
         self.next
