@@ -208,11 +208,14 @@ impl Kept {
         let gone = |ip: &IpAddr| !seen.ours.iter().any(|a| a.ip == *ip && fits(a, link));
         let gone: Vec<IpAddr> = self.vip.addresses.iter().copied().filter(gone).collect();
         for ip in gone {
-            match self.held.remove(&ip).and_then(|held| held.end) {
-                Some(end) if now() + KERNEL_EARLY < end => self.robbed |= self.said == Some(Outcome::Present),
+            // One without an end may still come: the kernel did not answer its put. Only its deletion's answer ends that.
+            let Some(end) = self.held.get(&ip).and_then(|held| held.end) else { continue };
+            self.held.remove(&ip);
+            if now() + KERNEL_EARLY < end {
+                self.robbed |= self.said == Some(Outcome::Present);
+            } else {
                 // The kernel's own clock: it is present anew, not repaired.
-                Some(_) => self.forget_presence(),
-                None => {}
+                self.forget_presence();
             }
         }
     }
