@@ -5,3 +5,4 @@ pub mod election;
 pub mod moment;
 #[cfg(feature = "daemon")]
 pub mod node;
+pub mod plan;
