@@ -4,6 +4,7 @@ pub mod action;
 pub mod contender;
 pub mod event;
 pub mod guards;
+pub mod lifetime;
 pub mod machine;
 pub mod picture;
 pub mod record;
