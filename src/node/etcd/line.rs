@@ -142,7 +142,8 @@ impl Line {
                     tracing::debug!(member = %self.url, "connected");
                     let since = Instant::now();
                     self.state.send_replace(State::Up(Arc::new(link)));
-                    let _ended = state.wait_for(|s| !matches!(s, State::Up(_))).await;
+                    // Dropped at once: it locks the state.
+                    drop(state.wait_for(|s| !matches!(s, State::Up(_))).await);
                     tracing::debug!(member = %self.url, "connection given up");
                     if since.elapsed() >= SHORT_LIFE {
                         backoff.reset();

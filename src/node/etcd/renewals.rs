@@ -1,7 +1,9 @@
 //! Whom to send a renewal to, and whom as well when its answer is late.
 //!
-//! One task. Each member has at most one open request; a late one stays open beside the next member's, and counts by
-//! its own send time when it comes. Nothing here waits for a connection to be made.
+//! One task. A late request stays open beside the next member's, and counts by its own send time when it comes. Each
+//! member has one open request, and a further one, on a stream of its own, only beside one that is stuck: when the leader
+//! freezes, its followers hold every renewal they had passed on for 7 s, but pass new ones on to the next leader.
+//! Nothing here waits for a connection to be made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +25,15 @@ const LATE_TIMES: u32 = 3;
 /// No answer for this long is late, however slow etcd usually is: the fence comes some 3 s after the last good one.
 const LATE_AT_MOST: Duration = Duration::from_millis(1500);
 
+/// A request that is open for so long is stuck: its member may be asked anew beside it. The least election timeout.
+const STUCK: Duration = Duration::from_secs(1);
+/// So many requests to one member are open at the most.
+const OPEN: usize = 3;
+
 /// A request that came back.
 struct Back {
     renewer: Renewer,
+    sent: Instant,
     attempt: u64,
     took: Duration,
     result: Result<Pair, Failure>,
@@ -40,10 +48,25 @@ struct Attempt {
     late_at: Option<Instant>,
 }
 
+/// One member's requests.
+#[derive(Default)]
+struct Slot {
+    /// Its stream, while no request is open on it.
+    idle: Option<Renewer>,
+    /// When the open requests were sent.
+    sent: Vec<Instant>,
+}
+
+impl Slot {
+    fn is_free(&self) -> bool {
+        self.sent.last().is_none_or(|sent| sent.elapsed() >= STUCK && self.sent.len() < OPEN)
+    }
+}
+
 struct Renewals {
     shared: Arc<Shared>,
-    /// By member; `None` while its request is open.
-    idle: Vec<Option<Renewer>>,
+    /// By member.
+    slots: Vec<Slot>,
     open: FuturesUnordered<BoxFuture<'static, Back>>,
     attempt: Option<Attempt>,
     attempts: u64,
@@ -53,9 +76,9 @@ struct Renewals {
 
 /// Renews when ordered to, for ever.
 pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<LeaseId>) {
-    let idle = (0..shared.members.lines.len()).map(|member| Some(Renewer::new(member))).collect();
+    let slots = shared.members.lines.iter().map(|_| Slot::default()).collect();
     let open = FuturesUnordered::new();
-    let mut this = Renewals { shared, idle, open, attempt: None, attempts: 0, usual: Duration::ZERO };
+    let mut this = Renewals { shared, slots, open, attempt: None, attempts: 0, usual: Duration::ZERO };
     loop {
         let late_at = this.attempt.as_ref().and_then(|a| a.late_at);
         tokio::select! {
@@ -82,21 +105,24 @@ impl Renewals {
         self.ask_next();
     }
 
-    /// Asks the best member that has no open request and was not asked for this order.
+    /// Asks the best member that is free and was not asked for this order.
     fn ask_next(&mut self) {
         let Some(attempt) = &mut self.attempt else { return };
         attempt.late_at = None;
         let members = &self.shared.members;
-        let free = |&i: &usize| self.idle[i].is_some() && !attempt.asked.contains(&i);
+        let free = |&i: &usize| self.slots[i].is_free() && !attempt.asked.contains(&i);
         let next = members.in_order().into_iter().filter(free).find_map(|i| Some((i, members.lines[i].link()?)));
         let Some((member, link)) = next else { return };
-        let Some(mut renewer) = self.idle[member].take() else { return };
+        let slot = &mut self.slots[member];
+        let mut renewer = slot.idle.take().unwrap_or_else(|| Renewer::new(member));
+        let sent = Instant::now();
+        slot.sent.push(sent);
         let late = (self.usual * LATE_TIMES).clamp(LATE, LATE_AT_MOST);
         attempt.asked.push(member);
-        attempt.late_at = Some(Instant::now() + late);
+        attempt.late_at = Some(sent + late);
         let (number, lease, shared) = (attempt.number, attempt.lease, Arc::clone(&self.shared));
         self.open.push(Box::pin(async move {
-            let (sent, bound) = (Instant::now(), shared.ttl());
+            let bound = shared.ttl();
             let result = timeout(bound, renewer.pair(&link, &shared, lease)).await;
             let line = &shared.members.lines[member];
             if result.is_err() {
@@ -109,7 +135,7 @@ impl Renewals {
                 Ok(_) | Err(Failure::LeaseNotFound) => line.answered(),
                 Err(failure) => line.failed(&link, failure),
             }
-            Back { renewer, attempt: number, took: sent.elapsed(), result }
+            Back { renewer, sent, attempt: number, took: sent.elapsed(), result }
         }));
     }
 
@@ -123,7 +149,9 @@ impl Renewals {
 
     async fn came_back(&mut self, back: Back) {
         let member = back.renewer.member;
-        self.idle[member] = Some(back.renewer);
+        let slot = &mut self.slots[member];
+        slot.sent.retain(|sent| *sent != back.sent);
+        slot.idle = Some(back.renewer);
         let current = self.attempt.as_ref().is_some_and(|a| a.number == back.attempt);
         match back.result {
             Ok(pair) => {
