@@ -43,6 +43,11 @@ impl Plan {
         });
         Self { vips: vips.collect() }
     }
+
+    /// The VIP of this id.
+    pub fn get(&self, id: VipId) -> Option<&PlannedVip> {
+        self.vips.iter().find(|v| v.id == id)
+    }
 }
 
 #[cfg(test)]

@@ -1,44 +1,16 @@
 //! The two timings of the lease, their bounds, and the arithmetic that ties one to the other (protocol section 4).
 //!
-//! Owned by `config`; the daemon asks it again once etcd has said which TTL it grants. Pure numbers.
+//! Owned by `config`; the numbers are the election's own, which holds them again against the TTL that etcd grants.
 
 use std::time::Duration;
 
 use super::check::Checked;
 use super::raw::Node;
-use super::{Lease, Ttl};
+use super::Ttl;
+use crate::election::timings::{HOLD, LEAST_TTL, MARGIN_FLOOR, least_margin, most_margin};
 
-/// The shortest TTL: what is left of it after margin and renewal interval just holds an address.
-pub const SHORTEST_TTL: Duration = Duration::from_secs(3);
 /// The longest TTL. It is how long a lost node keeps the VIP from the others, and minutes of that help nobody.
 pub const LONGEST_TTL: Duration = Duration::from_secs(300);
-/// The part of the margin that does not depend on the TTL: the kernel's lateness in taking an address off (1.05 s),
-/// a put (0.05 s), and what is left for the rest.
-const MARGIN_BASE: Duration = Duration::from_millis(1150);
-/// What must be left between a renewal that is due and the fence. The kernel counts lifetimes in whole seconds and
-/// nothing is put with less than one left; half a second on top lets the pair be answered.
-const HOLD: Duration = Duration::from_millis(1500);
-
-impl Lease {
-    /// The least margin under this TTL: 1.15 s for the kernel, and a hundredth of the TTL for clock rates.
-    pub fn least_margin(ttl: Duration) -> Duration {
-        MARGIN_BASE + ttl / 100
-    }
-
-    /// The most margin under this TTL that leaves room to hold an address between two renewals.
-    pub fn most_margin(ttl: Duration) -> Duration {
-        ttl.saturating_sub(ttl / 10).saturating_sub(HOLD)
-    }
-
-    /// The margin to use under the TTL that etcd granted, which need not be the one asked for: the operator's, but
-    /// never below the least. `None` if this TTL leaves no room for it.
-    pub fn margin_under(&self, granted: Duration) -> Option<Duration> {
-        let least = Self::least_margin(granted);
-        let margin = self.margin.map_or(least, |margin| margin.max(least));
-        (margin <= Self::most_margin(granted)).then_some(margin)
-    }
-}
-
 /// `auto`, or a TTL.
 pub(super) fn ttl(node: &Node) -> Checked<Ttl> {
     if matches!(node, Node::Text(text) if text == "auto") {
@@ -46,8 +18,8 @@ pub(super) fn ttl(node: &Node) -> Checked<Ttl> {
     }
     let ttl = duration(node).map_err(|text| format!("{text}, nor auto"))?;
     let shown = node.shown();
-    if ttl < SHORTEST_TTL || ttl > LONGEST_TTL {
-        return Err(format!("{shown} is out of bounds; a ttl is {SHORTEST_TTL:?} to {LONGEST_TTL:?}"));
+    if ttl < LEAST_TTL || ttl > LONGEST_TTL {
+        return Err(format!("{shown} is out of bounds; a ttl is {LEAST_TTL:?} to {LONGEST_TTL:?}"));
     }
     if ttl.subsec_nanos() != 0 {
         return Err(format!("{shown} is not whole seconds, which are all that etcd knows"));
@@ -61,12 +33,12 @@ pub(super) fn margin(node: &Node, ttl: Ttl) -> Checked<Duration> {
     let shown = node.shown();
     let (low, high, least_with, most_with) = match ttl {
         Ttl::Fixed(ttl) => (ttl, ttl, "with", "with"),
-        Ttl::Auto => (SHORTEST_TTL, LONGEST_TTL, "even with the shortest", "even with the longest"),
+        Ttl::Auto => (LEAST_TTL, LONGEST_TTL, "even with the shortest", "even with the longest"),
     };
-    let (least, most) = (Lease::least_margin(low), Lease::most_margin(high));
+    let (least, most) = (least_margin(low), most_margin(high));
     if margin < least {
         return Err(format!(
-            "{shown} is too short: it must be at least {MARGIN_BASE:?} + ttl/100, which is {least:?} {least_with} ttl {low:?}"
+            "{shown} is too short: it must be at least {MARGIN_FLOOR:?} + ttl/100, which is {least:?} {least_with} ttl {low:?}"
         ));
     }
     if margin > most {
@@ -152,22 +124,9 @@ mod tests {
     fn every_bound_that_a_message_names_can_be_written() {
         for ttl in 3..=300 {
             let ttl = Duration::from_secs(ttl);
-            for bound in [Lease::least_margin(ttl), Lease::most_margin(ttl)] {
+            for bound in [least_margin(ttl), most_margin(ttl)] {
                 assert_eq!(margin(&Node::Text(format!("{bound:?}")), Ttl::Fixed(ttl)), Ok(bound));
             }
         }
-    }
-
-    #[test]
-    fn a_granted_ttl_decides_the_margin_again() {
-        let lease = |margin| Lease { ttl: Ttl::Auto, margin };
-        let under = |margin, ttl| lease(margin).margin_under(ms(ttl));
-        assert_eq!(under(None, 5000), Some(ms(1200)));
-        assert_eq!(under(None, 20_000), Some(ms(1350)));
-        assert_eq!(under(Some(ms(1200)), 20_000), Some(ms(1350)), "never below the least");
-        assert_eq!(under(Some(ms(2000)), 5000), Some(ms(2000)));
-        assert_eq!(under(Some(ms(4000)), 5000), None, "no room");
-        assert_eq!(under(None, 2000), None);
-        assert_eq!(under(None, 0), None);
     }
 }

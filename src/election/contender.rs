@@ -261,10 +261,15 @@ impl Contender {
     }
 
     /// A wish was settled. Late news of an older one falls on the floor.
-    pub fn settled(&mut self, generation: Generation, outcome: Outcome, guards: &Guards) {
-        if generation == self.generation || !guards.on(Guard::Generations) {
-            self.settled = Some(outcome);
+    pub fn settled(&mut self, generation: Generation, outcome: Outcome, guards: &Guards, now: Moment) {
+        if generation != self.generation && guards.on(Guard::Generations) {
+            return;
         }
+        // Present once more: it had gone (the kernel's clock, a link that flushed it), so the network is told anew.
+        if let (State::Holding { announced, announce_at, .. }, Outcome::Present) = (&mut self.state, &outcome) {
+            (*announced, *announce_at) = (0, Some(now));
+        }
+        self.settled = Some(outcome);
     }
 
     /// Somebody took an address off, and it is back.

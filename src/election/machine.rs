@@ -150,7 +150,7 @@ impl Election {
             Event::Settled { vip, generation, outcome } => {
                 let guards = self.settings.guards.clone();
                 if let Some(contender) = self.contender(vip) {
-                    contender.settled(generation, outcome, &guards);
+                    contender.settled(generation, outcome, &guards, now);
                 }
             }
             Event::Repaired { vip, generation } => self.repaired(vip, generation, now, wants),

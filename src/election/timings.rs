@@ -5,15 +5,24 @@ use std::time::Duration;
 const MS: Duration = Duration::from_millis(1);
 
 /// How late the kernel may end an address (1.05 s measured), and 0.1 s for the put and the way there.
-const MARGIN_FLOOR: Duration = Duration::from_millis(1150);
+pub const MARGIN_FLOOR: Duration = Duration::from_millis(1150);
 
 /// The least lease that is worth asking for; below it the fence leaves no whole second to hold an address.
 pub const LEAST_TTL: Duration = Duration::from_secs(3);
+
+/// What must be left between a renewal that is due and the fence. The kernel counts lifetimes in whole seconds and
+/// nothing is put with less than one left; half a second on top lets the pair be answered.
+pub const HOLD: Duration = Duration::from_millis(1500);
 
 /// From the fence to the end of a lease of this length: `1.15 s + TTL/100`, the last part for clocks that run
 /// at rates up to 1 % apart (protocol section 4).
 pub fn least_margin(ttl: Duration) -> Duration {
     MARGIN_FLOOR + ttl / 100
+}
+
+/// The most margin that leaves room to hold an address between two renewals.
+pub fn most_margin(ttl: Duration) -> Duration {
+    ttl.saturating_sub(ttl / 10).saturating_sub(HOLD)
 }
 
 /// The durations a session lives by. All but the first three do not depend on the lease.
@@ -54,11 +63,12 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// For a lease of `ttl` and, if given, a margin above the default one.
+    /// For a lease of `ttl` and, if given, a margin above the default one. A margin for which etcd granted too short a
+    /// lease is not used.
     pub fn new(ttl: Duration, margin: Option<Duration>) -> Self {
         Self {
             ttl,
-            margin: margin.unwrap_or(Duration::ZERO).max(least_margin(ttl)),
+            margin: margin.filter(|m| *m <= most_margin(ttl)).unwrap_or_default().max(least_margin(ttl)),
             renew_every: ttl / 10,
             retry: 500 * MS,
             deaf_after: 100 * MS,
