@@ -98,21 +98,36 @@ async fn renewed_after(lab: &mut Lab, lease: LeaseId, start: Moment) -> Pair {
 }
 
 #[tokio::test]
-async fn the_watch_goes_on_at_another_member_when_its_own_dies() {
+async fn all_goes_on_at_another_member_when_the_one_in_use_dies_follower_or_leader() {
     if !installed() {
         return;
     }
-    let mut cluster = Cluster::start(3);
-    let mut lab = Lab::start(cluster.urls());
-    let (lease, _) = lab.grant().await;
-    lab.stand(lease, "10.0.0.1").await;
-    cluster.members[0].kill();
-    let start = clock::now();
-    let (_, entries) = lab.picture().await;
-    println!("read again {:?} after the kill", clock::now().since(start));
-    assert_eq!(entries.len(), 1);
-    lab.pair(lease).await;
-    lab.stand(lease, "10.0.0.2").await;
+    for leads in [false, true] {
+        let mut cluster = Cluster::start(3);
+        let mut urls = followers_first(&cluster);
+        if leads {
+            urls.rotate_right(1);
+        }
+        let used = cluster.urls().iter().position(|url| *url == urls[0]).unwrap();
+        let mut lab = Lab::start(urls);
+        let (lease, _) = lab.grant().await;
+        lab.stand(lease, "10.0.0.1").await;
+        lab.pair(lease).await;
+        lab.seen.clear();
+        cluster.members[used].kill();
+        let start = clock::now();
+        let pair = renewed_after(&mut lab, lease, start).await;
+        println!(
+            "killed (leader: {leads}): renewed {:?} later, known {:?}",
+            pair.sent_at.since(start),
+            clock::now().since(start)
+        );
+        if !lab.seen.iter().any(|e| matches!(e, Event::PictureRead { .. })) {
+            lab.picture().await;
+        }
+        println!("killed (leader: {leads}): read again after {:?}", clock::now().since(start));
+        lab.stand(lease, "10.0.0.2").await;
+    }
 }
 
 #[tokio::test]

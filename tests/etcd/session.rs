@@ -218,3 +218,31 @@ async fn a_killed_predecessors_lease_is_released_with_the_word() {
     let given_up = release(&nobody, old, "cp-1", "test", Duration::from_millis(300)).await;
     assert!(matches!(&given_up, Release::GivenUp { why } if why.contains("not connected")), "{given_up:?}");
 }
+
+/// Run by hand: `cargo test --release --test etcd -- --ignored --nocapture idle`.
+#[tokio::test]
+#[ignore = "it measures, and takes 20 s"]
+async fn idle_cost() {
+    if !installed() {
+        return;
+    }
+    let cluster = Cluster::start(3);
+    let mut lab = Lab::start(cluster.urls());
+    let (lease, _) = lab.grant().await;
+    lab.stand(lease, "10.0.0.1").await;
+    let (start, before) = (clock::now(), on_cpu());
+    for _ in 0..40 {
+        lab.pair(lease).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let share = (on_cpu() - before).as_secs_f64() / clock::now().since(start).as_secs_f64();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let memory = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+    println!("{:.3} % of a core, the test included; {memory}", share * 100.0);
+}
+
+/// How long this thread, which is the runtime's, was on a CPU.
+fn on_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}

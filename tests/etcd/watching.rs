@@ -47,7 +47,7 @@ async fn one_revision_is_one_event_and_two_are_two() {
 }
 
 #[tokio::test]
-async fn many_revisions_that_come_in_one_answer_are_told_one_by_one() {
+async fn revisions_in_quick_succession_are_told_one_by_one() {
     if !installed() {
         return;
     }

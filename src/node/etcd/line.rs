@@ -27,7 +27,7 @@ const PING_ANSWER: Duration = Duration::from_secs(3);
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// So many calls in a row without an answer, and a new connection is tried: after a partition TCP may
 /// wait long before it sends again.
-const SILENCES: u32 = 2;
+const SILENCES: u32 = 3;
 /// The most bytes of one answer: a foreign value may have 1.5 MB, and the default of 4 MB would blind us for good.
 const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
 
