@@ -26,7 +26,6 @@ use raw::{LARGEST_FILE, Map, Node};
 use refusal::{Place, Problems};
 pub use refusal::{Problem, Refusal};
 use settings::Settings;
-pub use timings::LONGEST_TTL;
 
 /// A checked configuration: every value is usable, every default filled in.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -80,7 +80,7 @@ async fn of_link(kernel: &mut Kernel, vip: &PlannedVip) -> Vec<String> {
     let name = &vip.link;
     let link = match kernel.link(name).await {
         Ok(None) => Some(format!("the link {name:?} of {}", vip.place)),
-        Ok(Some(link)) if !link.can_serve() => Some(format!("the link {name:?} up, with carrier")),
+        Ok(Some(link)) if !link.serves => Some(format!("the link {name:?} up, with carrier")),
         Ok(Some(_)) => None,
         Err(e) => Some(format!("a look at the link {name:?}: {}", chain(&e))),
     };

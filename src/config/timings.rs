@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use super::Ttl;
 use super::check::Checked;
 use super::raw::Node;
-use super::Ttl;
 use crate::election::timings::{HOLD, LEAST_TTL, MARGIN_FLOOR, least_margin, most_margin};
 
 /// The longest TTL. It is how long a lost node keeps the VIP from the others, and minutes of that help nobody.
