@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::scenario::Context;
-use crate::{demo, enter, runner, scenarios};
+use crate::{demo, enter, runner, scenarios, visit};
 
 /// A small cluster in namespaces, in which vipd is tried, measured and shown.
 #[derive(Parser)]
@@ -35,6 +35,14 @@ enum Command {
         show: demo::Show,
         #[command(flatten)]
         settings: Settings,
+    },
+    /// Enter a lab that is up (`demo --keep`), or one of its namespaces
+    Shell {
+        /// n1, n2, n3 or client; without a name, the namespace that the bridge is in
+        name: Option<String>,
+        /// What to run instead of a shell
+        #[arg(last = true)]
+        command: Vec<String>,
     },
     #[command(hide = true)]
     Enter {
@@ -102,6 +110,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Demo { show, settings } => {
             Ok(code(runner::lab(&[vec!["demo".to_owned()], show.to_args(), settings.to_args()?].concat())?))
         }
+        Command::Shell { name, command } => visit::open(name.as_deref(), &command),
         Command::Enter { args } => Ok(code(enter::enter(&args)?)),
         Command::Inside { dir, task } => Ok(code(inside(dir, task))),
         Command::Janitor { dir } => {

@@ -14,7 +14,8 @@ use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 pub(crate) struct At(Duration);
 
 impl At {
-    /// This far after boot.
+    /// This far after boot: moments that tests make up.
+    #[cfg(test)]
     pub(crate) const fn since_boot(elapsed: Duration) -> Self {
         Self(elapsed)
     }
@@ -55,7 +56,8 @@ pub(crate) fn now() -> At {
 pub(crate) fn sleep_until(moment: At) {
     let time = TimeSpec::from(moment.0);
     while clock_nanosleep(ClockId::CLOCK_BOOTTIME, ClockNanosleepFlags::TIMER_ABSTIME, &time) == Err(nix::Error::EINTR)
-    {}
+    {
+    }
 }
 
 /// Sleeps for `span`.

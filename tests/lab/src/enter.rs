@@ -53,14 +53,20 @@ pub(crate) fn enter(args: &[String]) -> Result<i32> {
 fn start_inside(directory: &Path, args: &[String]) -> Result<i32> {
     let mut inside = Command::new("/proc/self/exe");
     inside.arg("inside").arg("--dir").arg(directory).args(args);
-    let status = inside.status().context("start the lab's first process")?;
-    Ok(status.code().unwrap_or(1))
+    let mut inside = inside.spawn().context("start the lab's first process")?;
+    // How others find the way in: its number as seen from outside, which it cannot know itself.
+    fs::write(directory.join("pid"), inside.id().to_string()).context("note the first process")?;
+    Ok(inside.wait()?.code().unwrap_or(1))
 }
 
-/// A directory on a real disk: etcd's fsync should cost what it costs. `/tmp` is often memory, `/var/tmp` is not.
+/// Where working directories are made. On a real disk: etcd's fsync should cost what it costs. `/tmp` is often
+/// memory, `/var/tmp` is not.
+pub(crate) fn base() -> PathBuf {
+    std::env::var_os("VIPD_LAB_DIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
+}
+
 fn working_directory() -> Result<PathBuf> {
-    let base = std::env::var_os("VIPD_LAB_DIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-    let directory = base.join(format!("vipd-lab-{}-{}", getuid(), std::process::id()));
+    let directory = base().join(format!("vipd-lab-{}-{}", getuid(), std::process::id()));
     // A left-over under the same process id can only be a dead lab's.
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir(&directory).with_context(|| format!("make {}", directory.display()))?;

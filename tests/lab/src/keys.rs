@@ -68,7 +68,8 @@ impl Keys {
         let prefix = format!("vipd/{vip}/");
         let find = || {
             let events = self.events();
-            let deleted = |event: &&KeyEvent| event.at >= from && event.value.is_none() && event.key.starts_with(&prefix);
+            let deleted =
+                |event: &&KeyEvent| event.at >= from && event.value.is_none() && event.key.starts_with(&prefix);
             events.iter().find(deleted).map(|event| event.at)
         };
         clock::poll_until(within, || find().is_some());

@@ -28,6 +28,7 @@ mod scenario;
 mod scenarios;
 mod shell;
 mod timeline;
+mod visit;
 mod world;
 
 use std::process::ExitCode;

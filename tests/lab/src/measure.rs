@@ -50,11 +50,17 @@ pub(crate) struct Move {
 
 /// Does `fault`, waits for the move it causes, and measures it. Two holders at any moment are an error.
 pub(crate) fn a_move(world: &mut World, watched: &Watched, fault: &Fault) -> Result<Move> {
+    a_move_seen(world, watched, fault, || {})
+}
+
+/// The same, with something to be done as soon as the fault was done.
+pub(crate) fn a_move_seen(world: &mut World, watched: &Watched, fault: &Fault, done: impl FnOnce()) -> Result<Move> {
     let vip = watched.vip;
     let from = world.monitor.timeline().holder(vip).with_context(|| format!("nobody holds {vip} before: {fault}"))?;
     clock::sleep(watched.quiet);
     let hit = clock::now();
     fault.hit(world)?;
+    done();
     let seen = world.monitor.wait(watched.within, |timeline| {
         let back = timeline.came(vip, hit, Some(from))?;
         Some((timeline.left(vip, hit, from)?, back))
@@ -93,14 +99,18 @@ impl Moves {
 
     /// As a small table. The overlap stands there because a move with one is an error before it gets here.
     pub(crate) fn table(&self) -> Vec<String> {
-        let row = |name: &str, figures: &Figures| format!("{name:<24}{figures}");
         vec![
             row("fault to address off", &self.to_gone),
             row("fault to address back", &self.to_back),
             row("gap (on no node)", &self.gap),
             row("client outage", &self.outage),
             row("  the probe's own noise", &self.noise),
-            format!("{:<24}{}", "overlap (on two nodes)", millis(Duration::ZERO)),
+            format!("{:<28}{}", "overlap (on two nodes)", millis(Duration::ZERO)),
         ]
     }
+}
+
+/// One line of figures, its name in a column.
+pub(crate) fn row(name: &str, figures: &Figures) -> String {
+    format!("{name:<28}{figures}")
 }

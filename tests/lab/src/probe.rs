@@ -62,9 +62,9 @@ impl Probe {
 
     /// Waits for an answer to a request sent from `from` on.
     pub(crate) fn answers(&self, from: At, within: Duration) -> bool {
-        clock::poll_until(within, || self.shared.echoes().iter().rev().any(|echo| {
-            echo.sent >= from && echo.answered.is_some()
-        }))
+        clock::poll_until(within, || {
+            self.shared.echoes().iter().rev().any(|echo| echo.sent >= from && echo.answered.is_some())
+        })
     }
 
     /// The share of requests answered in each of `steps` stretches of `step` before now, oldest first; `None`

@@ -43,9 +43,19 @@ pub(crate) const ALL: &[Scenario] = &[
         run: etcd::late,
     },
     Scenario {
+        name: "own-etcd-dies",
+        about: "the etcd member on the holder's node is killed: the VIP stays where it is",
+        run: etcd::own_member_dies,
+    },
+    Scenario {
         name: "leftover",
         about: "a daemon that finds the address of its killed predecessor takes it off first",
         run: leftovers::leftover,
+    },
+    Scenario {
+        name: "foreign-address",
+        about: "the operator's own address, the same as the VIP, is not touched",
+        run: leftovers::foreign,
     },
     Scenario {
         name: "hand-delete",
@@ -56,6 +66,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "cut-off",
         about: "the holder's node is cut off: off at the fence, back elsewhere after the lease, no flap on healing",
         run: losses::cut_off,
+    },
+    Scenario {
+        name: "unplugged",
+        about: "the holder's node loses its cable: as if cut off, or sooner",
+        run: losses::unplugged,
     },
     Scenario {
         name: "stop-freeze",
@@ -88,7 +103,9 @@ mod tests {
     #[test]
     fn names_are_unique_and_in_kebab_case() {
         let mut names: Vec<&str> = ALL.iter().map(|scenario| scenario.name).collect();
-        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')));
+        assert!(
+            names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
+        );
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ALL.len());

@@ -29,8 +29,8 @@ struct Track {
     changes: Vec<Change>,
     /// Every put, first ones and refreshes.
     puts: usize,
-    /// The lifetime that the latest put gave, in seconds, for each node.
-    valid: BTreeMap<NodeIndex, u32>,
+    /// When the kernel will take it away by itself, going by the latest put, for each node.
+    ends: BTreeMap<NodeIndex, Option<At>>,
 }
 
 /// The history of all addresses.
@@ -46,7 +46,8 @@ impl Timeline {
     pub(crate) fn put(&mut self, at: At, node: NodeIndex, ip: IpAddr, link: u32, valid: u32) {
         let track = self.tracks.entry(ip).or_default();
         track.puts += 1;
-        track.valid.insert(node, valid);
+        let ends = (valid != u32::MAX).then(|| at + Duration::from_secs(valid.into()));
+        track.ends.insert(node, ends);
         let links = track.links.entry(node).or_default();
         let first = links.is_empty();
         links.insert(link);
@@ -111,10 +112,9 @@ impl Timeline {
         self.tracks.get(&ip).map_or(0, |track| track.puts)
     }
 
-    /// The lifetime its latest put on `node` gave; `None`: never put, or for ever.
-    pub(crate) fn lifetime(&self, ip: IpAddr, node: NodeIndex) -> Option<Duration> {
-        let valid = *self.tracks.get(&ip)?.valid.get(&node)?;
-        (valid != u32::MAX).then(|| Duration::from_secs(valid.into()))
+    /// When the kernel will take it away from `node` by itself; `None`: never.
+    pub(crate) fn ends(&self, ip: IpAddr, node: NodeIndex) -> Option<At> {
+        self.tracks.get(&ip)?.ends.get(&node).copied().flatten()
     }
 
     /// Addresses that were ever seen.
@@ -131,7 +131,11 @@ impl Timeline {
             let at = change.at.clamp(from, to);
             spans.push((holding.len(), at.since(since)));
             since = at;
-            if change.present { holding.insert(change.node) } else { holding.remove(&change.node) };
+            if change.present {
+                holding.insert(change.node)
+            } else {
+                holding.remove(&change.node)
+            };
         }
         spans.push((holding.len(), to.since(since)));
         spans.into_iter()

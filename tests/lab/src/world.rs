@@ -10,12 +10,12 @@ mod config;
 mod etcd;
 mod hello;
 mod http;
-mod options;
 mod node;
+mod options;
 mod service;
 mod wiring;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 pub(crate) use self::node::Node;
 pub(crate) use self::options::{Options, VIP, VIP6, Vip};
 pub(crate) use self::service::Service;
-use crate::clock::{self, At, millis};
+use crate::clock::{self, millis};
 use crate::faults::Who;
 use crate::keys::{self, Keys};
 use crate::monitor::Monitor;
@@ -44,8 +44,6 @@ pub(crate) struct World {
     pub(crate) neighbours: Neighbours,
     /// Who had which address, when.
     pub(crate) monitor: Monitor,
-    /// When it was built.
-    pub(crate) since: At,
     options: Options,
     directory: PathBuf,
     keys: Option<Keys>,
@@ -67,8 +65,7 @@ impl World {
         }
         let neighbours = Neighbours::watch(&client)?;
         let directory = directory.to_owned();
-        let since = clock::now();
-        let mut world = Self { nodes, client, neighbours, monitor, since, options, directory, keys: None };
+        let mut world = Self { nodes, client, neighbours, monitor, options, directory, keys: None };
         world.start_what_is_wanted()?;
         Ok(world)
     }
@@ -114,7 +111,7 @@ impl World {
 
     /// The node whose member leads etcd.
     pub(crate) fn etcd_leader(&self) -> Option<NodeIndex> {
-        self.nodes.iter().position(|node| etcd::leads(node.address))
+        leader_among(&self.nodes.iter().map(|node| node.address).collect::<Vec<_>>())
     }
 
     /// What etcd said; there is nothing to hear before it was started.
@@ -168,7 +165,8 @@ impl World {
 
     /// Waits until every node has a candidate key for the address: a move now finds somebody to go to.
     pub(crate) fn all_stand(&self, vip: IpAddr) -> Result<()> {
-        let standing = || shell::output(self.etcdctl().args(["get", "--prefix", "--keys-only", &format!("vipd/{vip}/")]));
+        let standing =
+            || shell::output(self.etcdctl().args(["get", "--prefix", "--keys-only", &format!("vipd/{vip}/")]));
         let wanted = self.nodes.iter().filter(|node| node.vipd.is_started()).count();
         let mut seen = 0;
         let all = clock::poll_until(Duration::from_secs(10), || {
@@ -184,11 +182,6 @@ impl World {
         let mut links = vec!["eth0".to_owned()];
         links.extend(extra_links(&self.options));
         links
-    }
-
-    /// The options it was built with.
-    pub(crate) fn options(&self) -> &Options {
-        &self.options
     }
 
     /// Where its files are.
@@ -208,8 +201,14 @@ impl World {
     }
 }
 
+/// Which of these addresses belongs to the etcd member that leads.
+pub(crate) fn leader_among(addresses: &[Ipv4Addr]) -> Option<NodeIndex> {
+    addresses.iter().position(|address| etcd::leads(*address))
+}
+
 fn extra_links(options: &Options) -> Vec<String> {
-    let mut links: Vec<String> = options.vips.iter().map(|vip| vip.link.clone()).filter(|link| link != "eth0").collect();
+    let mut links: Vec<String> =
+        options.vips.iter().map(|vip| vip.link.clone()).filter(|link| link != "eth0").collect();
     links.dedup();
     links
 }

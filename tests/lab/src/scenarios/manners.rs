@@ -97,7 +97,11 @@ pub(super) fn idle(lab: &Context) -> Result<()> {
         let share = spent.as_secs_f64() / clock::now().since(from).as_secs_f64() * 100.0;
         let memory = resident(*pid)?;
         let role = if node.name == world.nodes[holder].name { "holder" } else { "waits" };
-        lab.say(format_args!("{} ({role}): {:.1} MiB resident, {share:.2} % of a core", node.name, memory as f64 / 1024.0));
+        lab.say(format_args!(
+            "{} ({role}): {:.1} MiB resident, {share:.2} % of a core",
+            node.name,
+            memory as f64 / 1024.0
+        ));
         ensure!(memory < 64 * 1024 && share < 10.0, "{}'s daemon is not idle", node.name);
     }
     let size = fs::metadata(&lab.vipd)?.len() as f64 / 1e6;

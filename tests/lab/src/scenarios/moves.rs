@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::clock::{self, At, millis};
 use crate::faults::{Fault, Who};
 use crate::figures::Figures;
-use crate::measure::{Move, Moves, Watched, a_move};
+use crate::measure::{Move, Moves, Watched, a_move, row};
 use crate::scenario::Context;
 use crate::world::{Options, VIP, World};
 
@@ -33,7 +33,8 @@ pub(super) fn start(lab: &Context) -> Result<()> {
     clock::sleep(Duration::from_secs(1));
     ensure!(world.monitor.timeline().changes(VIP, since).is_empty(), "{VIP} moved with nothing done");
 
-    let watched = Watched { vip: VIP, probe: &probe, quiet: Duration::from_millis(600), within: Duration::from_secs(10) };
+    let watched =
+        Watched { vip: VIP, probe: &probe, quiet: Duration::from_millis(600), within: Duration::from_secs(10) };
     let moved = a_move(&mut world, &watched, &Fault::term(holder))?;
     let turned = neighbour_turned(&world, &moved)?;
     lab.say(format_args!("after a move the client's neighbour entry led to it within {}", millis(turned)));
@@ -58,14 +59,15 @@ pub(super) fn sigterm(lab: &Context) -> Result<()> {
     let (mut moves, mut order) = (Moves::default(), Figures::default());
     for _ in 0..lab.rounds(3, 20) {
         let holder = world.all_daemons_back(VIP)?;
-        let watched = Watched { vip: VIP, probe: &probe, quiet: Duration::from_secs(1), within: Duration::from_secs(10) };
+        let watched =
+            Watched { vip: VIP, probe: &probe, quiet: Duration::from_secs(1), within: Duration::from_secs(10) };
         let moved = a_move(&mut world, &watched, &Fault::term(holder))?;
         order.add(address_before_key(&world, &moved)?);
         world.service(holder, Who::Vipd).ends_with(0, Duration::from_secs(3))?;
         moves.add(&moved);
     }
     lab.say_all(moves.table());
-    lab.say(format_args!("{:<24}{order}", "address off to key gone"));
+    lab.say(row("address off to key gone", &order));
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
@@ -77,14 +79,15 @@ pub(super) fn sigkill(lab: &Context) -> Result<()> {
     let (mut moves, mut order) = (Moves::default(), Figures::default());
     for _ in 0..lab.rounds(1, 10) {
         let holder = world.all_daemons_back(VIP)?;
-        let watched = Watched { vip: VIP, probe: &probe, quiet: Duration::from_secs(6), within: Duration::from_secs(12) };
+        let watched =
+            Watched { vip: VIP, probe: &probe, quiet: Duration::from_secs(6), within: Duration::from_secs(12) };
         let moved = a_move(&mut world, &watched, &Fault::kill(holder))?;
         order.add(address_before_key(&world, &moved)?);
         world.service(holder, Who::Vipd).ends(Duration::from_secs(1)).context("a killed daemon runs")?;
         moves.add(&moved);
     }
     lab.say_all(moves.table());
-    lab.say(format_args!("{:<24}{order}", "address off to lease end"));
+    lab.say(row("address off to lease end", &order));
     world.monitor.no_overlap(At::default(), clock::now())
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::clock::{self, At, millis};
 use crate::faults::{Fault, Who};
 use crate::figures::Figures;
-use crate::measure::{Moves, Watched, a_move};
+use crate::measure::{Moves, Watched, a_move, row};
 use crate::scenario::Context;
 use crate::shell;
 use crate::world::{Options, VIP, VIP6, Vip, World};
@@ -37,7 +37,7 @@ pub(super) fn ipv6(lab: &Context) -> Result<()> {
         moves.add(&moved);
     }
     lab.say_all(moves.table());
-    lab.say(format_args!("{:<24}{turned}", "back to neighbour entry"));
+    lab.say(row("back to neighbour entry", &turned));
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
@@ -54,7 +54,12 @@ pub(super) fn two_vips(lab: &Context) -> Result<()> {
     let probe = world.probe(SECOND)?;
     let watched = Watched { vip: SECOND, probe: &probe, quiet: Duration::from_secs(1), within: PATIENCE };
     let moved = a_move(&mut world, &watched, &Fault::term(holder))?;
-    lab.say(format_args!("SIGTERM to {}: gap {}, outage {}", world.names(&[holder]), millis(moved.gap), millis(moved.outage)));
+    lab.say(format_args!(
+        "SIGTERM to {}: gap {}, outage {}",
+        world.names(&[holder]),
+        millis(moved.gap),
+        millis(moved.outage)
+    ));
     both_are_served(lab, &world, &vips)?;
     world.monitor.no_overlap(At::default(), clock::now())
 }

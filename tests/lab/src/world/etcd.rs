@@ -45,10 +45,7 @@ pub(super) fn leads(address: Ipv4Addr) -> bool {
     let answer = http::post((address, CLIENT_PORT).into(), "/v3/maintenance/status", "{}").unwrap_or_default();
     let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
     let start = body.find('{').unwrap_or_default();
-    let status: serde_json::Value = serde_json::Deserializer::from_str(&body[start..])
-        .into_iter()
-        .next()
-        .and_then(Result::ok)
-        .unwrap_or_default();
+    let status: serde_json::Value =
+        serde_json::Deserializer::from_str(&body[start..]).into_iter().next().and_then(Result::ok).unwrap_or_default();
     !status["leader"].is_null() && status["leader"] == status["header"]["member_id"]
 }

@@ -14,7 +14,10 @@ pub(super) fn get(to: SocketAddr, path: &str) -> io::Result<String> {
 /// The whole answer to a POST.
 pub(super) fn post(to: SocketAddr, path: &str, body: &str) -> io::Result<String> {
     let length = body.len();
-    ask(to, &format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"))
+    ask(
+        to,
+        &format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"),
+    )
 }
 
 fn ask(to: SocketAddr, request: &str) -> io::Result<String> {
