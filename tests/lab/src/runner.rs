@@ -1,6 +1,7 @@
 //! Runs scenarios, each in a lab of its own, and counts.
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -8,6 +9,9 @@ use crate::clock;
 use crate::enter::SKIPPED;
 use crate::scenario::{Context, Skip};
 use crate::scenarios;
+
+/// No scenario takes this long, not with its many rounds either: what does, hangs.
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// Runs the named scenarios (or `all`) and prints the one line that counts them. `flags` are handed on.
 pub(crate) fn run(names: &[String], flags: &[String]) -> Result<ExitCode> {
@@ -22,7 +26,8 @@ pub(crate) fn run(names: &[String], flags: &[String]) -> Result<ExitCode> {
     for scenario in wanted {
         println!("── {}: {}", scenario.name, scenario.about);
         let from = clock::now();
-        match lab(&[&["scenario".to_owned(), scenario.name.to_owned()], flags].concat())? {
+        let task = [&["scenario".to_owned(), scenario.name.to_owned()], flags].concat();
+        match lab(&task, Some(LIMIT))? {
             0 => passed += 1,
             SKIPPED => skipped += 1,
             _ => failed += 1,
@@ -37,9 +42,29 @@ pub(crate) fn run(names: &[String], flags: &[String]) -> Result<ExitCode> {
 }
 
 /// Runs one lab to its end: this binary again, which enters fresh namespaces (one thread, as that takes).
-pub(crate) fn lab(args: &[String]) -> Result<i32> {
-    let status = Command::new("/proc/self/exe").arg("enter").args(args).status().context("start a lab")?;
-    Ok(status.code().unwrap_or(1))
+pub(crate) fn lab(args: &[String], limit: Option<Duration>) -> Result<i32> {
+    let mut lab = Command::new("/proc/self/exe").arg("enter").args(args).spawn().context("start a lab")?;
+    let Some(limit) = limit else { return Ok(code(lab.wait()?)) };
+    let mut ended = None;
+    clock::poll_until(limit, || {
+        ended = lab.try_wait().ok().flatten();
+        ended.is_some()
+    });
+    if let Some(status) = ended {
+        return Ok(code(status));
+    }
+    // All inside die with it.
+    lab.kill()?;
+    lab.wait()?;
+    println!("   FAILED: not done within {limit:?}");
+    Ok(1)
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| {
+        println!("   FAILED: the lab was ended by {status}");
+        1
+    })
 }
 
 /// Inside a lab: does the scenario and says how it went.
