@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -27,22 +28,23 @@ pub(crate) struct KeyEvent {
 }
 
 /// The events so far. The watch ends when this is dropped.
-pub(crate) struct Keys {
-    watcher: Child,
-    events: Arc<Mutex<Vec<KeyEvent>>>,
+pub(crate) struct Keys(Arc<Shared>);
+
+struct Shared {
+    endpoints: String,
+    events: Mutex<Vec<KeyEvent>>,
+    watcher: Mutex<Option<Child>>,
+    stop: AtomicBool,
 }
 
 impl Keys {
     /// Begins to watch; returns once a key written now is seen, so that nothing later can be missed.
     pub(crate) fn watch(endpoints: &str) -> Result<Self> {
-        let mut command = etcdctl(endpoints);
-        command.args(["watch", "", "--prefix", "--write-out=json"]).stdin(Stdio::null()).stderr(Stdio::null());
-        let mut watcher = command.stdout(Stdio::piped()).spawn().context("start `etcdctl watch`")?;
-        let told = watcher.stdout.take().context("no pipe from `etcdctl watch`")?;
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&events);
-        thread::Builder::new().name("keys".to_owned()).spawn(move || listen(told, &sink))?;
-        let keys = Self { watcher, events };
+        let (events, watcher, stop) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { endpoints: endpoints.to_owned(), events, watcher, stop });
+        let listening = Arc::clone(&shared);
+        thread::Builder::new().name("keys".to_owned()).spawn(move || listening.listen())?;
+        let keys = Self(shared);
         keys.see_a_first_one(endpoints)?;
         Ok(keys)
     }
@@ -60,7 +62,7 @@ impl Keys {
 
     /// All events so far.
     pub(crate) fn events(&self) -> MutexGuard<'_, Vec<KeyEvent>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When a candidate's key for `vip` was first deleted from `from` on, waiting a little for the news.
@@ -79,8 +81,50 @@ impl Keys {
 
 impl Drop for Keys {
     fn drop(&mut self) {
-        let _ = self.watcher.kill();
-        let _ = self.watcher.wait();
+        self.0.stop.store(true, Ordering::Relaxed);
+        if let Some(watcher) = self.0.watcher().as_mut() {
+            let _ = watcher.kill();
+        }
+    }
+}
+
+impl Shared {
+    fn watcher(&self) -> MutexGuard<'_, Option<Child>> {
+        self.watcher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `etcdctl watch` ends when the member it talks to does; the next one goes on where it stopped.
+    fn listen(&self) {
+        let mut next = 1;
+        while !self.stop.load(Ordering::Relaxed) {
+            if let Ok(told) = self.start_watcher(next) {
+                self.hear(told, &mut next);
+            }
+            if let Some(mut ended) = self.watcher().take() {
+                let _ = ended.kill();
+                let _ = ended.wait();
+            }
+            clock::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn start_watcher(&self, revision: u64) -> Result<ChildStdout> {
+        let mut command = etcdctl(&self.endpoints);
+        command.args(["watch", "", "--prefix", "--write-out=json", &format!("--rev={revision}")]);
+        command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
+        let mut watcher = command.spawn().context("start `etcdctl watch`")?;
+        let told = watcher.stdout.take().context("no pipe from `etcdctl watch`")?;
+        *self.watcher() = Some(watcher);
+        Ok(told)
+    }
+
+    fn hear(&self, told: ChildStdout, next: &mut u64) {
+        for line in BufReader::new(told).lines().map_while(Result::ok) {
+            let at = clock::now();
+            let (news, revision) = parse(at, &line);
+            self.events.lock().unwrap_or_else(PoisonError::into_inner).extend(news);
+            *next = (*next).max(revision + 1);
+        }
     }
 }
 
@@ -91,18 +135,10 @@ pub(crate) fn etcdctl(endpoints: &str) -> Command {
     command
 }
 
-fn listen(told: ChildStdout, events: &Mutex<Vec<KeyEvent>>) {
-    for line in BufReader::new(told).lines().map_while(Result::ok) {
-        let at = clock::now();
-        let news = parse(at, &line);
-        events.lock().unwrap_or_else(PoisonError::into_inner).extend(news);
-    }
-}
-
 /// One line of `etcdctl watch --write-out=json`: `{"Events":[{"type":1,"kv":{"key":..,"value":..}}]}`, where no type
-/// is a put.
-fn parse(at: At, line: &str) -> Vec<KeyEvent> {
-    let Ok(response) = serde_json::from_str::<Value>(line) else { return Vec::new() };
+/// is a put. Also the newest revision in it.
+fn parse(at: At, line: &str) -> (Vec<KeyEvent>, u64) {
+    let response = serde_json::from_str::<Value>(line).unwrap_or_default();
     let events = response["Events"].as_array().cloned().unwrap_or_default();
     let one = |event: &Value| {
         let key = text(&event["kv"]["key"])?;
@@ -110,7 +146,8 @@ fn parse(at: At, line: &str) -> Vec<KeyEvent> {
         let value = if deleted { None } else { Some(text(&event["kv"]["value"]).unwrap_or_default()) };
         Some(KeyEvent { at, key, value })
     };
-    events.iter().filter_map(one).collect()
+    let revision = events.iter().filter_map(|event| event["kv"]["mod_revision"].as_u64()).max();
+    (events.iter().filter_map(one).collect(), revision.unwrap_or_default())
 }
 
 fn text(encoded: &Value) -> Option<String> {
@@ -147,10 +184,11 @@ mod tests {
 
     #[test]
     fn puts_and_deletions_are_told_apart() {
-        let line = r#"{"Header":{},"Events":[{"kv":{"key":"YQ==","value":"Yg=="}},{"type":1,"kv":{"key":"YQ=="}}]}"#;
+        let line = r#"{"Header":{},"Events":[{"kv":{"key":"YQ==","value":"Yg=="}},{"type":1,"kv":{"key":"YQ==","mod_revision":7}}]}"#;
         let at = At::default();
         let put = KeyEvent { at, key: "a".into(), value: Some("b".into()) };
-        assert_eq!(parse(at, line), [put, KeyEvent { at, key: "a".into(), value: None }]);
-        assert_eq!(parse(at, "junk"), []);
+        let gone = KeyEvent { at, key: "a".into(), value: None };
+        assert_eq!(parse(at, line), (vec![put, gone], 7));
+        assert_eq!(parse(at, "junk"), (vec![], 0));
     }
 }
