@@ -34,7 +34,7 @@ const TOOLS: [&str; 4] = ["ip", "bridge", "etcd", "etcdctl"];
 pub(crate) fn enter(args: &[String]) -> Result<i32> {
     set_pdeathsig(Signal::SIGKILL)?;
     if let Some(tool) = shell::missing(&TOOLS) {
-        println!("skipped, because `{tool}` is not installed");
+        println!("   skipped, because `{tool}` is not installed");
         return Ok(SKIPPED);
     }
     let directory = working_directory()?;
@@ -42,7 +42,7 @@ pub(crate) fn enter(args: &[String]) -> Result<i32> {
     let code = match make_namespaces() {
         Ok(()) => start_inside(&directory, args),
         Err(cause) => {
-            println!("skipped, because namespaces cannot be made here: {cause:#}");
+            println!("   skipped, because namespaces cannot be made here: {cause:#}");
             Ok(SKIPPED)
         }
     };

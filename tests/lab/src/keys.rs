@@ -14,7 +14,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::clock::{self, At};
+use crate::monitor::Monitor;
 use crate::shell;
+use crate::urgent;
 
 /// A key was written or deleted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Keys(Arc<Shared>);
 
 struct Shared {
     endpoints: String,
+    /// Looks at the addresses when a key is gone, so that their order is beyond doubt.
+    monitor: Monitor,
     events: Mutex<Vec<KeyEvent>>,
     watcher: Mutex<Option<Child>>,
     stop: AtomicBool,
@@ -39,9 +43,10 @@ struct Shared {
 
 impl Keys {
     /// Begins to watch; returns once a key written now is seen, so that nothing later can be missed.
-    pub(crate) fn watch(endpoints: &str) -> Result<Self> {
+    pub(crate) fn watch(endpoints: &str, monitor: &Monitor) -> Result<Self> {
         let (events, watcher, stop) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { endpoints: endpoints.to_owned(), events, watcher, stop });
+        let (endpoints_owned, monitor) = (endpoints.to_owned(), monitor.clone());
+        let shared = Arc::new(Shared { endpoints: endpoints_owned, monitor, events, watcher, stop });
         let listening = Arc::clone(&shared);
         thread::Builder::new().name("keys".to_owned()).spawn(move || listening.listen())?;
         let keys = Self(shared);
@@ -95,6 +100,7 @@ impl Shared {
 
     /// `etcdctl watch` ends when the member it talks to does; the next one goes on where it stopped.
     fn listen(&self) {
+        urgent::this_thread();
         let mut next = 1;
         while !self.stop.load(Ordering::Relaxed) {
             if let Ok(told) = self.start_watcher(next) {
@@ -122,6 +128,9 @@ impl Shared {
         for line in BufReader::new(told).lines().map_while(Result::ok) {
             let at = clock::now();
             let (news, revision) = parse(at, &line);
+            if news.iter().any(|event| event.value.is_none()) {
+                self.monitor.look(at);
+            }
             self.events.lock().unwrap_or_else(PoisonError::into_inner).extend(news);
             *next = (*next).max(revision + 1);
         }

@@ -28,6 +28,7 @@ mod scenario;
 mod scenarios;
 mod shell;
 mod timeline;
+mod urgent;
 mod visit;
 mod world;
 

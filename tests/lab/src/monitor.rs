@@ -1,6 +1,9 @@
 //! Listens to address events in every node's namespace and keeps the [`Timeline`].
 //!
-//! One blocking thread for each namespace: the stamp is taken as soon as the kernel wakes it.
+//! One blocking thread for each namespace: the stamp is taken as soon as the kernel wakes it. On a busy machine that
+//! can be milliseconds late, and an address that went from one node to another would seem to have been on both. So
+//! whenever one comes up (or its key is gone), all namespaces are looked at, too: what is not there any more at that
+//! moment has left by then, even if the news of it is still under way. What overlap remains was seen with both there.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -12,6 +15,7 @@ use crate::clock::{self, At};
 use crate::netlink::{ADDRESSES, Listener, News};
 use crate::netns::NetNs;
 use crate::timeline::{NodeIndex, Timeline};
+use crate::urgent;
 
 /// The shared timeline, and news of its growth.
 #[derive(Clone, Default)]
@@ -23,15 +27,23 @@ pub(crate) struct Monitor {
 struct Shared {
     timeline: Mutex<Timeline>,
     grown: Condvar,
+    /// For looking at each node's addresses; its place is the node's.
+    lookers: Mutex<Vec<Listener>>,
 }
 
 impl Monitor {
     /// Begins to listen in `namespace`, the node number `node`; returns once the socket stands.
     pub(crate) fn watch(&self, node: NodeIndex, namespace: &NetNs) -> Result<()> {
-        let mut listener = namespace.run(|| Listener::open(ADDRESSES))?;
+        let (mut listener, looker) = namespace.run(|| Ok((Listener::open(ADDRESSES)?, Listener::open(0)?)))?;
+        self.shared.lookers.lock().unwrap_or_else(PoisonError::into_inner).insert(node, looker);
         let shared = Arc::clone(&self.shared);
         thread::Builder::new().name(format!("monitor-{node}")).spawn(move || shared.listen(node, &mut listener))?;
         Ok(())
+    }
+
+    /// Looks at all nodes: what left them has left by `at`.
+    pub(crate) fn look(&self, at: At) {
+        self.shared.look(&mut self.shared.lock(), at);
     }
 
     /// The timeline as it is now.
@@ -78,13 +90,29 @@ impl Shared {
         self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Under the timeline's lock: so whatever it says is there was there before the look.
+    fn look(&self, timeline: &mut Timeline, at: At) {
+        let mut lookers = self.lookers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (node, looker) in lookers.iter_mut().enumerate() {
+            if let Ok(there) = looker.addresses() {
+                timeline.seen(at, node, &there);
+            }
+        }
+    }
+
     fn listen(&self, node: NodeIndex, listener: &mut Listener) {
+        urgent::this_thread();
         while let Ok(news) = listener.next() {
             let at = clock::now();
             let mut timeline = self.lock();
             match news {
                 None => timeline.lost += 1,
-                Some(news) => news.iter().for_each(|one| record(&mut timeline, at, node, one)),
+                Some(news) => {
+                    if news.iter().any(|one| comes_elsewhere(&timeline, node, one)) {
+                        self.look(&mut timeline, at);
+                    }
+                    news.iter().for_each(|one| record(&mut timeline, at, node, one));
+                }
             }
             drop(timeline);
             self.grown.notify_all();
@@ -92,10 +120,16 @@ impl Shared {
     }
 }
 
+/// It came to this node while another seems to have it.
+fn comes_elsewhere(timeline: &Timeline, node: NodeIndex, news: &News) -> bool {
+    let News::AddressPut { ip, .. } = *news else { return false };
+    !own_to_every_node(ip) && timeline.holders(ip).iter().any(|holder| *holder != node)
+}
+
 fn record(timeline: &mut Timeline, at: At, node: NodeIndex, news: &News) {
     match *news {
         News::AddressPut { ip, link, valid } => timeline.put(at, node, ip, link, valid),
         News::AddressGone { ip, link } => timeline.gone(at, node, ip, link),
-        News::Neighbour { .. } | News::NeighbourGone { .. } => {}
+        News::Neighbour { .. } | News::NeighbourGone { .. } | News::Done => {}
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Result;
 use crate::clock::{self, At};
 use crate::netlink::{Listener, NEIGHBOURS, News};
 use crate::netns::NetNs;
+use crate::urgent;
 
 /// A link-layer address.
 pub(crate) type Mac = [u8; 6];
@@ -35,6 +36,7 @@ impl Neighbours {
         let table = Self::default();
         let writer = table.clone();
         thread::Builder::new().name("neighbours".to_owned()).spawn(move || {
+            urgent::this_thread();
             while let Ok(news) = listener.next() {
                 let at = clock::now();
                 news.unwrap_or_default().iter().for_each(|one| writer.record(at, one));
@@ -47,7 +49,7 @@ impl Neighbours {
         let entry = match *news {
             News::Neighbour { ip, mac } => Entry { at, ip, mac },
             News::NeighbourGone { ip } => Entry { at, ip, mac: None },
-            News::AddressPut { .. } | News::AddressGone { .. } => return,
+            News::AddressPut { .. } | News::AddressGone { .. } | News::Done => return,
         };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }

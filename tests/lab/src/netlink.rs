@@ -18,6 +18,7 @@ use nix::sys::socket::{
 pub(crate) const ADDRESSES: u32 = 0x10 | 0x100;
 /// `RTMGRP_NEIGH`.
 pub(crate) const NEIGHBOURS: u32 = 0x4;
+const NLMSG_DONE: u16 = 3;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
@@ -37,6 +38,8 @@ pub(crate) enum News {
     Neighbour { ip: IpAddr, mac: Option<[u8; 6]> },
     /// A neighbour entry is gone.
     NeighbourGone { ip: IpAddr },
+    /// A dump has been told to its end.
+    Done,
 }
 
 /// A listening socket in the calling thread's network namespace.
@@ -61,13 +64,29 @@ impl Listener {
     }
 
     /// A dump request: header and an ifaddrmsg of zeros (all families).
-    pub(crate) fn ask_for_addresses(&self) -> Result<()> {
+    fn ask_for_addresses(&self) -> Result<()> {
         let mut request = [0_u8; HEADER + 8];
         request[0..4].copy_from_slice(&24_u32.to_ne_bytes());
         request[4..6].copy_from_slice(&RTM_GETADDR.to_ne_bytes());
         request[6..8].copy_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
         send(self.fd.as_raw_fd(), &request, MsgFlags::empty()).context("ask for addresses")?;
         Ok(())
+    }
+
+    /// All addresses there are now, each with its link. For a socket that joined no group.
+    pub(crate) fn addresses(&mut self) -> Result<Vec<(IpAddr, u32)>> {
+        self.ask_for_addresses()?;
+        let mut known = Vec::new();
+        loop {
+            let news = self.next()?.context("a dump was cut short")?;
+            known.extend(news.iter().filter_map(|one| match *one {
+                News::AddressPut { ip, link, .. } => Some((ip, link)),
+                _ => None,
+            }));
+            if news.contains(&News::Done) {
+                return Ok(known);
+            }
+        }
     }
 
     /// Waits for the next messages. `Ok(None)`: the kernel had to drop some.
@@ -101,6 +120,7 @@ fn message(kind: u16, body: &[u8]) -> Option<News> {
     match kind {
         RTM_NEWADDR | RTM_DELADDR => address(kind, body),
         RTM_NEWNEIGH | RTM_DELNEIGH => neighbour(kind, body),
+        NLMSG_DONE => Some(News::Done),
         _ => None,
     }
 }

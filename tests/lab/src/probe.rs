@@ -18,6 +18,7 @@ use nix::sys::time::TimeVal;
 use crate::clock::{self, At};
 use crate::netns::NetNs;
 use crate::ping::{self, Version};
+use crate::urgent;
 
 /// From one request to the next.
 const PACE: Duration = Duration::from_millis(1);
@@ -120,6 +121,7 @@ impl Shared {
     }
 
     fn send(&self) {
+        urgent::this_thread();
         let to = match self.target {
             IpAddr::V4(_) => SocketAddr::new(self.target, 0),
             IpAddr::V6(ip) => SocketAddrV6::new(Ipv6Addr::from(ip.octets()), 0, 0, 0).into(),
@@ -150,6 +152,7 @@ impl Shared {
     }
 
     fn receive(&self) {
+        urgent::this_thread();
         let mut buffer = [0; 2048];
         while !self.stopped() {
             let length = match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {

@@ -66,6 +66,17 @@ impl Timeline {
         }
     }
 
+    /// What is left of the record when these are all the addresses that `node` has: the news of the others' going
+    /// is still under way.
+    pub(crate) fn seen(&mut self, at: At, node: NodeIndex, there: &[(IpAddr, u32)]) {
+        let mut missing = Vec::new();
+        for (ip, track) in &self.tracks {
+            let links = track.links.get(&node).into_iter().flatten();
+            missing.extend(links.map(|link| (*ip, *link)).filter(|known| !there.contains(known)));
+        }
+        missing.into_iter().for_each(|(ip, link)| self.gone(at, node, ip, link));
+    }
+
     /// Who has it now.
     pub(crate) fn holders(&self, ip: IpAddr) -> Vec<NodeIndex> {
         let Some(track) = self.tracks.get(&ip) else { return Vec::new() };
@@ -196,6 +207,16 @@ mod tests {
         assert_eq!(timeline.left(IP, at(0), 0), Some(at(200)));
         assert_eq!(timeline.came(IP, at(120), Some(0)).map(|change| change.node), Some(1));
         assert_eq!(timeline.left(IP, at(0), 2), None);
+    }
+
+    #[test]
+    fn a_look_overtakes_news_under_way() {
+        let mut timeline = story();
+        timeline.put(at(500), 0, IP, 1, 3);
+        timeline.seen(at(500), 2, &[]);
+        timeline.gone(at(507), 2, IP, 1);
+        assert_eq!(timeline.overlap(IP, at(450), at(600)), Duration::ZERO);
+        assert_eq!(timeline.holder(IP), Some(0));
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl World {
             let healthy = clock::poll_until(Duration::from_secs(20), || etcd::healthy(node.address));
             ensure!(healthy, "{}'s etcd did not come up: {}", node.name, node.etcd.tail(3).join(" | "));
         }
-        self.keys = Some(Keys::watch(&self.endpoints())?);
+        self.keys = Some(Keys::watch(&self.endpoints(), &self.monitor)?);
         Ok(())
     }
 

@@ -54,7 +54,7 @@ pub(super) fn draw(picture: &Picture) -> String {
     lines.push(String::new());
     lines.push(format!("  {CYAN}{}{PLAIN}", picture.doing));
     lines.push(String::new());
-    lines.push(format!("  {DIM}what was done, and what it cost{PLAIN}"));
+    lines.push(format!("  {DIM}what was done, and what it cost (gap: on no node; missed: by the client){PLAIN}"));
     let skipped = picture.log.len().saturating_sub(LOG);
     lines.extend(picture.log.iter().skip(skipped).map(|line| format!("  {line}")));
     let mut text = String::from("\x1b[H");

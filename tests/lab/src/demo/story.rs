@@ -43,7 +43,7 @@ fn begin(world: &mut World, stage: &Stage) -> Result<()> {
     (0..3).for_each(|node| stage.vipd(node, "runs"));
     let holder = world.one_holder(VIP, Duration::from_secs(10))?;
     let came = world.monitor.timeline().came(VIP, from, None).map_or(from, |change| change.at);
-    stage.log(&format!("{:<32}{:<9}after {}", "three daemons started", name(holder), millis(came.since(from))));
+    stage.log(&format!("{:<28}{:<9}after {}", "three daemons started", name(holder), millis(came.since(from))));
     world.all_stand(VIP)?;
     stage.probe().answers(came, Duration::from_secs(2));
     clock::sleep(LOOK);
@@ -87,7 +87,7 @@ fn hit(world: &mut World, stage: &Stage, fault: &Fault, quiet: Duration, done: i
     let moved = a_move_seen(world, &watched, fault, done)?;
     let way = format!("{} → {}", name(moved.from), name(moved.to));
     let (gap, outage) = (millis(moved.gap), millis(moved.outage));
-    stage.log(&format!("{:<32}{way:<9}gap {gap:>8}  client missed {outage:>8}", fault.to_string()));
+    stage.log(&format!("{:<28}{way:<9}gap {gap:>8}   missed {outage:>8}", fault.to_string()));
     Ok(moved)
 }
 
@@ -105,7 +105,9 @@ fn name(node: NodeIndex) -> String {
 pub(super) fn play(world: &mut World, stage: &Stage) {
     let pid = fs::read_to_string(world.directory().join("pid")).unwrap_or_default();
     stage.log("the lab is yours until Ctrl-C; in another terminal, as the same user:");
-    stage.log("  vipd-lab shell n1      (or n2, n3, client; no name: the bridge's side)");
+    let this = fs::read_link("/proc/self/exe").unwrap_or_default();
+    stage.log(&format!("  {} shell n1", this.display()));
+    stage.log("  (or n2, n3, client; no name: the bridge's side)");
     stage.log("  then: ip addr · pgrep -a vipd · kill -9 PID · ip link set eth0 down");
     stage.log(&format!("files in {}, first process {}", world.directory().display(), pid.trim()));
     stage.doing("the lab is kept: play");

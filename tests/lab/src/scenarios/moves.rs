@@ -91,9 +91,9 @@ pub(super) fn sigkill(lab: &Context) -> Result<()> {
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
-/// The order that keeps two from holding: the address was off before the key was gone. Returns by how much.
+/// The order that keeps two from holding: when the key was gone the address was off. Returns by how much.
 fn address_before_key(world: &World, moved: &Move) -> Result<Duration> {
     let key = world.keys()?.gone(VIP, moved.hit, Duration::from_secs(2)).context("no candidate's key was deleted")?;
-    ensure!(moved.gone < key, "the key was gone {} before the address", millis(moved.gone.since(key)));
+    ensure!(moved.gone <= key, "the key was gone {} before the address", millis(moved.gone.since(key)));
     Ok(key.since(moved.gone))
 }
