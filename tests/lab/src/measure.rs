@@ -65,6 +65,10 @@ pub(crate) fn a_move_seen(world: &mut World, watched: &Watched, fault: &Fault, d
         let back = timeline.came(vip, hit, Some(from))?;
         Some((timeline.left(vip, hit, from)?, back))
     });
+    if seen.is_none() {
+        // Two holders explain it better than no move.
+        world.monitor.no_overlap(hit, clock::now())?;
+    }
     let (gone, back) = seen.with_context(|| format!("{vip} did not move within {:?} of: {fault}", watched.within))?;
     ensure!(watched.probe.answers(back.at, Duration::from_secs(3)), "the client gets no answer after: {fault}");
     clock::sleep(AFTER);
