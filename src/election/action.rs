@@ -190,6 +190,13 @@ pub enum Note {
         /// Whether the place in the queue is kept.
         kept_place: bool,
     },
+    /// A place in the queue is given up; the address was not here.
+    LeftQueue {
+        /// Which VIP.
+        vip: VipId,
+        /// Why.
+        cause: Cause,
+    },
     /// The VIP's address is off (kernel's word) and its key is gone: the turn is over.
     SteppedBack {
         /// Which VIP.

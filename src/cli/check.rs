@@ -1,0 +1,101 @@
+//! `vipd check`: what would be done on this node, and what it lacks. Changes nothing.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::config::{Config, Ttl};
+use crate::election::timings::{Timings, least_margin};
+use crate::node::kernel::{Kernel, chain};
+use crate::plan::{Plan, PlannedVip};
+
+/// How long an endpoint may take to be reached.
+const REACH: Duration = Duration::from_secs(1);
+
+/// Prints the report of a good config.
+pub async fn report(config: &Config, path: &Path) -> ExitCode {
+    let plan = Plan::new(config);
+    println!("{}: good", path.display());
+    println!("node       {}", config.node);
+    println!("etcd       {}", config.etcd.endpoints.join(", "));
+    println!("runtime    {}", config.runtime_dir.display());
+    println!("timings    {}", timings(config));
+    for vip in &plan.vips {
+        println!("vip        {}", addresses(vip));
+        println!("  from     {}", vip.place);
+        println!("  link     {}", vip.link);
+        println!("  key      {}/{}/<lease>", config.etcd.prefix, vip.key_address);
+    }
+    let lacks = lacks(config, &plan).await;
+    if lacks.is_empty() {
+        println!("this node has all it needs");
+    } else {
+        println!("this node lacks for now (vipd runs, says so, and waits):");
+        lacks.iter().for_each(|lack| println!("  - {lack}"));
+    }
+    ExitCode::SUCCESS
+}
+
+fn addresses(vip: &PlannedVip) -> String {
+    vip.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ")
+}
+
+fn timings(config: &Config) -> String {
+    match config.lease.ttl {
+        Ttl::Auto => {
+            let five = Duration::from_secs(5);
+            let margin = config.lease.margin.map_or("1.15s + ttl/100".into(), |m| format!("{m:?}"));
+            format!(
+                "ttl auto: 2.5 times the least that etcd grants ({five:?} on plain etcd, 20s on k3s and RKE2), margin {margin}"
+            )
+        }
+        Ttl::Fixed(ttl) => {
+            let t = Timings::new(ttl, config.lease.margin);
+            let (fence, renew) = (ttl.saturating_sub(t.margin), t.renew_every);
+            let least = least_margin(ttl);
+            format!(
+                "ttl {ttl:?}, renewed every {renew:?}, fence {fence:?} after a renewal (margin {:?}, at least {least:?})",
+                t.margin
+            )
+        }
+    }
+}
+
+async fn lacks(config: &Config, plan: &Plan) -> Vec<String> {
+    let mut lacks = Vec::new();
+    match Kernel::open().await {
+        Ok(mut kernel) => {
+            for vip in &plan.vips {
+                lacks.extend(of_link(&mut kernel, vip).await);
+            }
+        }
+        Err(e) => lacks.push(format!("a way to the kernel's network configuration: {}", chain(&e))),
+    }
+    lacks.extend(config.etcd.endpoints.iter().filter_map(|e| of_endpoint(e)));
+    lacks
+}
+
+async fn of_link(kernel: &mut Kernel, vip: &PlannedVip) -> Vec<String> {
+    let name = &vip.link;
+    let link = match kernel.link(name).await {
+        Ok(None) => Some(format!("the link {name:?} of {}", vip.place)),
+        Ok(Some(link)) if !link.serves => Some(format!("the link {name:?} up, with carrier")),
+        Ok(Some(_)) => None,
+        Err(e) => Some(format!("a look at the link {name:?}: {}", chain(&e))),
+    };
+    let foreign = match kernel.look(&vip.addresses).await {
+        Ok(seen) => seen.foreign.first().map(|a| format!("the address free: {a} is here and was not put by vipd")),
+        Err(e) => Some(format!("a look at its addresses: {}", chain(&e))),
+    };
+    link.into_iter().chain(foreign).collect()
+}
+
+fn of_endpoint(endpoint: &str) -> Option<String> {
+    let host = endpoint.strip_prefix("http://").unwrap_or(endpoint).trim_end_matches('/');
+    let reached = host.to_socket_addrs().and_then(|mut all| {
+        let first = all.next().ok_or(std::io::ErrorKind::NotFound)?;
+        TcpStream::connect_timeout(&first, REACH)
+    });
+    reached.err().map(|e| format!("etcd at {endpoint}: {e}"))
+}

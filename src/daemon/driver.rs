@@ -1,0 +1,182 @@
+//! The loop: wait, handle, carry out. Carrying out never waits, so a slow etcd cannot delay the fence.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, error, info, trace, warn};
+
+use super::memory::Memory;
+use super::tell;
+use crate::election::action::Action;
+use crate::election::event::{Event, LinkId, VipId};
+use crate::election::machine::Election;
+use crate::node::announce::Announcer;
+use crate::node::clock::{Alarm, now};
+use crate::node::conflict::Prober;
+use crate::node::etcd::Etcd;
+use crate::node::keeper::{Wanted, Wishes};
+use crate::plan::Plan;
+
+/// The adapters, and what they report to.
+pub struct Driver {
+    /// What to do on this node.
+    pub plan: Plan,
+    /// Facts from all adapters.
+    pub events: mpsc::Receiver<Event>,
+    /// Wishes for the keeper.
+    pub wishes: watch::Sender<Wishes>,
+    /// etcd.
+    pub etcd: Etcd,
+    /// Announcements.
+    pub announcer: Announcer,
+    /// Probes.
+    pub prober: Prober,
+    /// What the next start must know.
+    pub memory: Memory,
+}
+
+/// The signals that mean something.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    asked: bool,
+}
+
+/// How the daemon ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// All was given back.
+    Clean,
+    /// The addresses are off, or the kernel's clock takes them off; etcd has not heard it all.
+    Unfinished,
+}
+
+impl Driver {
+    /// Drives the election until it orders the end.
+    ///
+    /// # Errors
+    /// When timer or signals break, which leaves nothing to drive with: the kernel's clock takes the addresses off.
+    pub async fn run(mut self, mut election: Election, first: Vec<Action>) -> io::Result<End> {
+        let (alarm, mut signals) = (Alarm::new()?, Signals::new()?);
+        if let Some(end) = self.carry_out(first) {
+            return Ok(end);
+        }
+        loop {
+            let event = tokio::select! {
+                biased;
+                asked = signals.next() => asked,
+                rang = alarm.wait(election.deadline(now())) => rang.map(|()| Event::Tick)?,
+                event = self.events.recv() => event.ok_or(io::ErrorKind::BrokenPipe)?,
+            };
+            self.prepare(&event);
+            trace!(?event);
+            let actions = election.handle(event, now());
+            if let Some(end) = self.carry_out(actions) {
+                return self.finish(end);
+            }
+        }
+    }
+
+    /// What must be done before the election hears of it.
+    fn prepare(&mut self, event: &Event) {
+        match event {
+            Event::LeaseGranted { lease, .. } => {
+                if let Err(e) = self.memory.lease(*lease) {
+                    error!("the next start will not know of this lease: {}", chain(&e));
+                }
+            }
+            Event::Link { vip, link: Some(link) } => self.prepare_to_announce(*vip, *link),
+            Event::Link { vip, link: None } => {
+                debug!(vip = tell::name(&self.plan, *vip), "the link cannot serve for now");
+            }
+            _ => {}
+        }
+    }
+
+    fn prepare_to_announce(&mut self, vip: VipId, link: LinkId) {
+        let Some(planned) = self.plan.get(vip) else { return };
+        if let Err(e) = self.announcer.prepare(vip, link, &planned.addresses) {
+            warn!(vip = tell::name(&self.plan, vip), "cannot prepare announcements: {}", chain(&e));
+        }
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) -> Option<End> {
+        let mut end = None;
+        for action in actions {
+            trace!(?action);
+            match action {
+                Action::Put { vip, generation, link, wish } => {
+                    self.wishes.send_modify(|wishes| {
+                        wishes.insert(vip, Wanted { generation, link, wish });
+                    });
+                }
+                Action::Announce { vip, link } => self.announce(vip, link),
+                Action::Probe { vip, link, round } => {
+                    if let Some(planned) = self.plan.get(vip) {
+                        self.prober.probe(vip, &planned.addresses, link, round);
+                    }
+                }
+                Action::Tell(note) => tell::tell(note, &self.plan),
+                Action::Finish { clean } => end = Some(if clean { End::Clean } else { End::Unfinished }),
+                Action::GrantLease
+                | Action::Renew { .. }
+                | Action::RevokeLease { .. }
+                | Action::ReadAll
+                | Action::Stand { .. }
+                | Action::WriteRecord { .. }
+                | Action::StepBack { .. } => self.etcd.carry_out(&action),
+            }
+        }
+        end
+    }
+
+    fn announce(&mut self, vip: VipId, link: LinkId) {
+        match self.announcer.announce(vip, link) {
+            Ok(frames) => debug!(vip = tell::name(&self.plan, vip), frames, "announced"),
+            Err(e) => warn!(vip = tell::name(&self.plan, vip), "cannot announce: {}", chain(&e)),
+        }
+    }
+
+    fn finish(self, end: End) -> io::Result<End> {
+        if end == End::Clean
+            && let Err(e) = self.memory.forget()
+        {
+            warn!("{}", chain(&e));
+        }
+        Ok(end)
+    }
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            asked: false,
+        })
+    }
+
+    /// The first request to stop is orderly, every further one is in a hurry.
+    async fn next(&mut self) -> Event {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => break,
+                _ = self.int.recv() => break,
+                _ = self.hup.recv() => info!("SIGHUP: there is no reload yet; restart to change the config"),
+            }
+        }
+        if std::mem::replace(&mut self.asked, true) {
+            info!("asked again to stop: the addresses go now, etcd is left to the lease");
+            return Event::StopNow;
+        }
+        info!("asked to stop");
+        Event::Stop
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    crate::node::kernel::chain(error)
+}

@@ -1,0 +1,100 @@
+//! Notes of the election as log lines. INFO is a transition, WARN is "look today", ERROR is "wake up".
+
+use tracing::{error, info, warn};
+
+use crate::election::action::{Cause, Note};
+use crate::election::event::VipId;
+use crate::plan::Plan;
+
+/// Tells people.
+pub fn tell(note: Note, plan: &Plan) {
+    match note {
+        Note::SessionBegan { .. } | Note::SessionEnded { .. } => session(note),
+        Note::Queued { vip, behind } => info!(vip = name(plan, vip), behind, "stands in the queue"),
+        Note::TurnCame { vip, at_once } => {
+            let next = if at_once { "taking the VIP at once" } else { "asking the network first" };
+            info!(vip = name(plan, vip), "the turn has come: {next}");
+        }
+        Note::Took { vip } => info!(vip = name(plan, vip), link = link(plan, vip), "holds the VIP"),
+        Note::TookLoudly { vip, by } => {
+            error!(
+                vip = name(plan, vip),
+                by, "somebody still answers for the VIP a whole TTL after its turn: taking it"
+            );
+        }
+        Note::SomebodyAnswers { vip, by } => {
+            error!(vip = name(plan, vip), by, "another host answers for the VIP: not taking it for now");
+        }
+        Note::LetGo { vip, cause, kept_place } => let_go(&name(plan, vip), &cause, kept_place),
+        Note::LeftQueue { vip, cause } => info!(vip = name(plan, vip), "leaves the queue: {}", why(&cause)),
+        Note::SteppedBack { vip } => info!(vip = name(plan, vip), "the VIP is free for others"),
+        Note::Repaired { vip, times } => {
+            warn!(vip = name(plan, vip), times_a_minute = times, "somebody took the address off: it is back");
+        }
+        Note::LinkChanged { vip, up: true } => {
+            info!(vip = name(plan, vip), link = link(plan, vip), "the link can serve")
+        }
+        Note::LinkChanged { vip, up: false } => {
+            warn!(vip = name(plan, vip), link = link(plan, vip), "the link is down or gone");
+        }
+        Note::KeyIgnored { key, why } => warn!(%key, "a key under the prefix is ignored: {why}"),
+        Note::WatchDeaf => warn!("etcd's watch told less than a read: reading all again"),
+        Note::TermChanged => info!("etcd changed its leader: a renewal did not count"),
+    }
+}
+
+fn session(note: Note) {
+    match note {
+        Note::SessionBegan { lease, ttl_ms, margin_ms } => info!(%lease, ttl_ms, margin_ms, "a session began"),
+        Note::SessionEnded { lease, cause: cause @ Cause::NoKernelWord } => {
+            error!(%lease, "the session ends, its lease is left to run out: {}", why(&cause));
+        }
+        Note::SessionEnded { lease, cause } => warn!(%lease, "the session ended: {}", why(&cause)),
+        _ => {}
+    }
+}
+
+fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
+    let why = why(cause);
+    match cause {
+        Cause::Stopping => info!(vip, "lets go of the VIP: {why}"),
+        Cause::KeyGone
+        | Cause::LeaseLost
+        | Cause::Fenced
+        | Cause::LinkDown
+        | Cause::Fruitless
+        | Cause::AnotherHistory
+        | Cause::Unwanted => warn!(vip, kept_place, "lets go of the VIP: {why}"),
+        Cause::PutFailed(_) | Cause::NotOurs(_) | Cause::Fought | Cause::Answered(_) | Cause::NoKernelWord => {
+            error!(vip, kept_place, "lets go of the VIP: {why}");
+        }
+    }
+}
+
+fn why(cause: &Cause) -> String {
+    match cause {
+        Cause::Stopping => "asked to stop".into(),
+        Cause::KeyGone => "its key is gone from etcd".into(),
+        Cause::LeaseLost => "the lease is gone from etcd".into(),
+        Cause::Fenced => "etcd was not heard for too long (past the fence)".into(),
+        Cause::LinkDown => "the link is down or gone".into(),
+        Cause::PutFailed(what) => format!("the address cannot be put: {what}"),
+        Cause::NotOurs(what) => format!("the address is on this node and not ours: {what}"),
+        Cause::Fought => "somebody keeps taking the address off".into(),
+        Cause::Answered(by) => format!("another host answers for it: {by}"),
+        Cause::Fruitless => "one TTL without holding".into(),
+        Cause::AnotherHistory => "etcd's data is of another history (restored, or another cluster)".into(),
+        Cause::NoKernelWord => "the kernel does not confirm that an address is off".into(),
+        Cause::Unwanted => "its key is not wanted any more".into(),
+    }
+}
+
+/// A VIP for people: its addresses.
+pub fn name(plan: &Plan, vip: VipId) -> String {
+    let addresses = plan.get(vip).map(|v| v.addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
+    addresses.unwrap_or_default().join("+")
+}
+
+fn link(plan: &Plan, vip: VipId) -> &str {
+    plan.get(vip).map_or("", |v| v.link.as_str())
+}

@@ -1,0 +1,229 @@
+//! All that stands under the prefix, as the watch tells it, and who stood first of late.
+//!
+//! The picture may be old, but within one history it never lies about two things: who is first stays first until it
+//! is gone, and a key that is gone stays gone. Everything the election knows of its own keys it knows from here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::event::{Change, Entry, LeaseId, Record, ShortRead};
+use super::record::{Key, NodeRecord, Released};
+use crate::moment::Moment;
+
+/// How many owners' words are remembered. A word is needed when its key goes, which is at once.
+const WORDS_KEPT: usize = 1024;
+
+/// What is known of the prefix.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Picture {
+    entries: BTreeMap<Key, Entry>,
+    /// The revision up to which the picture is whole.
+    revision: i64,
+    /// Since when no change can have been missed; none before the first read.
+    unbroken_since: Option<Moment>,
+    words: BTreeSet<Word>,
+    ends: BTreeMap<IpAddr, Vec<End>>,
+}
+
+/// An owner's word; ordered by revision, so that the oldest can be forgotten first.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+struct Word {
+    create: i64,
+    key: Key,
+}
+
+/// Somebody who stood first for an address, and how that ended.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct End {
+    at: Moment,
+    worded: bool,
+}
+
+/// What the last TTL says about those who stood first for a VIP.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Before {
+    /// All were seen, and all ended with their owner's word.
+    AllWorded,
+    /// Somebody's turn ended without a word.
+    Lost,
+    /// Nobody was seen to stand first, or not all of the last TTL was seen.
+    Unknown,
+}
+
+impl Picture {
+    /// Everything was read anew: whatever happened since the last change is unknown. Returns the keys that are
+    /// newly ignored.
+    pub fn read(&mut self, revision: i64, entries: Vec<Entry>, now: Moment) -> Vec<Ignored> {
+        let old = std::mem::take(&mut self.entries);
+        let ignored = entries.iter().filter(|e| !old.contains_key(&e.key)).filter_map(ignored).collect();
+        for mut entry in entries {
+            keep_addresses(old.get(&entry.key), &mut entry);
+            self.note_words(&entry);
+            self.entries.insert(entry.key.clone(), entry);
+        }
+        self.revision = revision;
+        self.unbroken_since = Some(now);
+        ignored
+    }
+
+    /// One revision's changes. Revisions that the picture has already are old news. Returns the keys that are newly
+    /// ignored.
+    pub fn change(&mut self, revision: i64, changes: Vec<Change>, now: Moment, ttl: Duration) -> Vec<Ignored> {
+        if revision <= self.revision || self.unbroken_since.is_none() {
+            return Vec::new();
+        }
+        self.revision = revision;
+        let mut new = Vec::new();
+        // A step back deletes the key and says the word in one revision: words first.
+        for change in &changes {
+            if let Change::Put(entry) = change {
+                self.note_words(entry);
+                new.extend(ignored(entry).filter(|_| !self.entries.contains_key(&entry.key)));
+            }
+        }
+        for change in changes {
+            match change {
+                Change::Put(entry) => self.put(entry, now),
+                Change::Deleted(key) => self.deleted(&key, now),
+            }
+        }
+        self.forget(now, ttl);
+        new
+    }
+
+    fn put(&mut self, mut entry: Entry, now: Moment) {
+        if self.entries.get(&entry.key).is_some_and(|old| old.create != entry.create) {
+            self.deleted(&entry.key, now);
+        }
+        keep_addresses(self.entries.get(&entry.key), &mut entry);
+        self.entries.insert(entry.key.clone(), entry);
+    }
+
+    fn deleted(&mut self, key: &Key, now: Moment) {
+        let Some(entry) = self.entries.get(key) else { return };
+        if let Record::Candidate { addresses, .. } = &entry.record {
+            let worded = self.words.contains(&Word { create: entry.create, key: key.clone() });
+            let ended: Vec<IpAddr> =
+                addresses.iter().copied().filter(|a| self.first(*a).is_some_and(|f| f.key == *key)).collect();
+            for address in ended {
+                self.ends.entry(address).or_default().push(End { at: now, worded });
+            }
+        }
+        self.entries.remove(key);
+    }
+
+    /// A word counts only from the owner: its key must hang on the lease of the record that says it.
+    fn note_words(&mut self, entry: &Entry) {
+        let Record::Node { lease, record } = &entry.record else { return };
+        let own = format!("/{lease}");
+        for Released { key, create } in &record.released {
+            if key.0.ends_with(own.as_bytes()) {
+                self.words.insert(Word { create: *create, key: key.clone() });
+            }
+        }
+        while self.words.len() > WORDS_KEPT {
+            self.words.pop_first();
+        }
+    }
+
+    fn forget(&mut self, now: Moment, ttl: Duration) {
+        self.ends.retain(|_, ends| {
+            ends.retain(|e| now.since(e.at) <= ttl);
+            !ends.is_empty()
+        });
+    }
+
+    /// Nothing is known any more (another history).
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether the prefix was read at all.
+    pub fn is_known(&self) -> bool {
+        self.unbroken_since.is_some()
+    }
+
+    /// Whether the watch has told all that a read saw. A watch that is ahead of the read is not deaf.
+    pub fn agrees_with(&self, read: &ShortRead) -> bool {
+        self.is_known()
+            && (self.revision > read.header.revision || (self.count() == read.count && self.newest() == read.newest))
+    }
+
+    fn count(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    fn newest(&self) -> i64 {
+        self.entries.values().map(|e| e.modified).max().unwrap_or(0)
+    }
+
+    /// A key, if it stands.
+    pub fn get(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// What a node says about itself under this key.
+    pub fn node(&self, key: &Key) -> Option<&NodeRecord> {
+        match &self.entries.get(key)?.record {
+            Record::Node { record, .. } => Some(record),
+            Record::Candidate { .. } | Record::Ignored(_) => None,
+        }
+    }
+
+    /// The candidates that name this address, in no order.
+    fn queue(&self, address: IpAddr) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .values()
+            .filter(move |e| matches!(&e.record, Record::Candidate { addresses, .. } if addresses.contains(&address)))
+    }
+
+    fn first(&self, address: IpAddr) -> Option<&Entry> {
+        self.queue(address).min_by_key(|e| e.create)
+    }
+
+    /// How many candidates stand before this key for any of these addresses; none: it has the turn.
+    pub fn before(&self, key: &Key, create: i64, addresses: &[IpAddr]) -> usize {
+        addresses.iter().flat_map(|a| self.queue(*a)).filter(|e| e.create < create && e.key != *key).count()
+    }
+
+    /// Whether somebody under another lease stands for any of these addresses.
+    pub fn others_stand(&self, own: Option<LeaseId>, addresses: &[IpAddr]) -> bool {
+        let foreign = |e: &Entry| !matches!(&e.record, Record::Candidate { lease, .. } if Some(*lease) == own);
+        addresses.iter().any(|a| self.queue(*a).any(foreign))
+    }
+
+    /// How those ended that stood first for these addresses within the last TTL.
+    pub fn past(&self, addresses: &[IpAddr], now: Moment, ttl: Duration) -> Before {
+        let ends = || addresses.iter().filter_map(|a| self.ends.get(a)).flatten().filter(|e| now.since(e.at) <= ttl);
+        let all_seen = self.unbroken_since.is_some_and(|since| now.since(since) > ttl);
+        if ends().any(|e| !e.worded) {
+            Before::Lost
+        } else if all_seen && ends().next().is_some() {
+            Before::AllWorded
+        } else {
+            Before::Unknown
+        }
+    }
+}
+
+/// A key that is ignored, and why.
+pub type Ignored = (Key, &'static str);
+
+fn ignored(entry: &Entry) -> Option<Ignored> {
+    match entry.record {
+        Record::Ignored(why) => Some((entry.key.clone(), why)),
+        Record::Candidate { .. } | Record::Node { .. } => None,
+    }
+}
+
+/// The list of addresses never changes under one key; whoever changes it all the same is not followed, since "first"
+/// must never become false again.
+fn keep_addresses(old: Option<&Entry>, new: &mut Entry) {
+    let Some(old) = old.filter(|o| o.create == new.create) else { return };
+    if let (Record::Candidate { addresses: kept, .. }, Record::Candidate { addresses, .. }) =
+        (&old.record, &mut new.record)
+    {
+        addresses.clone_from(kept);
+    }
+}

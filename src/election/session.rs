@@ -1,0 +1,234 @@
+//! This daemon's life in etcd: one lease, the counted pairs that prove it, and the fence they move.
+//!
+//! The fence is the moment after which this node must not have any VIP. It moves forward only by a *counted pair*: a
+//! renewal, and a linearizable read sent after its answer, from the same cluster in the same raft term, that agrees
+//! with what the watch has told. A renewal alone proves nothing: a stalled leader acknowledges renewals while another
+//! one leads, and some servers acknowledge revoked leases.
+
+use super::event::{Header, LeaseId, Pair};
+use super::guards::{Guard, Guards};
+use super::picture::Picture;
+use super::record::{NodeRecord, Released};
+use super::timings::Timings;
+use crate::moment::Moment;
+
+/// How many words a node's record carries. Others need a word at the moment its key goes.
+const WORDS_SAID: usize = 32;
+
+/// Where the session stands.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Session {
+    /// Nothing is asked of etcd until then.
+    Silent {
+        /// When to begin anew.
+        until: Moment,
+    },
+    /// A lease was asked for.
+    Asking {
+        /// When to ask again.
+        again_at: Moment,
+    },
+    /// There is a lease.
+    Live(Box<Live>),
+}
+
+/// A session with a lease.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Live {
+    /// Its lease.
+    pub lease: LeaseId,
+    /// What it lives by.
+    pub timings: Timings,
+    /// The moment after which this node must not have any VIP; none before the first counted pair.
+    pub fence: Option<Moment>,
+    /// When the newest counted pair's renewal was sent.
+    pub counted_at: Option<Moment>,
+    /// When the newest read that was answered was sent: etcd was reachable after that.
+    pub heard_at: Option<Moment>,
+    /// When the next renewal is due.
+    pub renew_at: Moment,
+    /// When the last renewal was ordered; the lease may live for a TTL from then.
+    pub renewed_at: Moment,
+    /// A pair whose read disagrees with the watch, for now.
+    unproven: Option<Unproven>,
+    /// The owner's words of this session.
+    released: Vec<Released>,
+    /// When the node's record was last ordered to be written.
+    pub record_at: Option<Moment>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Unproven {
+    pair: Pair,
+    since: Moment,
+    /// Whether a full read was ordered to settle it.
+    asked: bool,
+}
+
+/// What a pair did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counted {
+    /// It moved the fence.
+    Yes,
+    /// The read disagrees with the watch: it may count later.
+    NotYet,
+    /// It proves nothing.
+    No,
+}
+
+impl Live {
+    /// A session begins with a lease that was asked for at `sent_at`. It has no fence yet.
+    pub fn new(lease: LeaseId, timings: Timings, sent_at: Moment, now: Moment) -> Self {
+        Self {
+            lease,
+            timings,
+            fence: None,
+            counted_at: None,
+            heard_at: None,
+            renew_at: now,
+            renewed_at: sent_at,
+            unproven: None,
+            released: Vec::new(),
+            record_at: None,
+        }
+    }
+
+    /// Whether an address may be put or kept at `now` for at least `least`.
+    pub fn allows(&self, now: Moment, least: std::time::Duration) -> bool {
+        self.fence.is_some_and(|fence| now + least <= fence)
+    }
+
+    /// Whether the fence is past (or there is none).
+    pub fn is_fenced(&self, now: Moment) -> bool {
+        self.fence.is_none_or(|fence| fence <= now)
+    }
+
+    /// A renewal and its read were answered.
+    pub fn pair(&mut self, pair: Pair, picture: &Picture, guards: &Guards, now: Moment) -> Counted {
+        self.heard_at = self.heard_at.max(Some(pair.read.sent_at));
+        if pair.renewed.cluster != pair.read.header.cluster {
+            return Counted::No;
+        }
+        if pair.renewed.term != pair.read.header.term && guards.on(Guard::PairTerm) {
+            return Counted::No;
+        }
+        if picture.agrees_with(&pair.read) || !guards.on(Guard::PairRead) {
+            self.unproven = None;
+            self.count(&pair, guards, now);
+            return Counted::Yes;
+        }
+        // While a full read is on its way the older pair waits for it: the newer one was answered too late for that.
+        match &mut self.unproven {
+            Some(waiting) if waiting.asked => {}
+            Some(waiting) => waiting.pair = pair,
+            None => self.unproven = Some(Unproven { pair, since: now, asked: false }),
+        }
+        Counted::NotYet
+    }
+
+    /// The watch told more: perhaps it agrees now.
+    pub fn recheck(&mut self, picture: &Picture, guards: &Guards, now: Moment) {
+        if let Some(pair) = self.unproven.as_ref().map(|u| u.pair)
+            && picture.agrees_with(&pair.read)
+        {
+            self.unproven = None;
+            self.count(&pair, guards, now);
+        }
+    }
+
+    /// All was read anew: that read is the proof, if it was sent after the renewal's answer.
+    pub fn proven_by_read(&mut self, sent_at: Moment, header: Header, guards: &Guards, now: Moment) {
+        self.heard_at = self.heard_at.max(Some(sent_at));
+        let Some(waiting) = self.unproven.take() else { return };
+        let same = header.cluster == waiting.pair.renewed.cluster && header.term == waiting.pair.renewed.term;
+        if sent_at >= waiting.pair.answered_at && same {
+            self.count(&waiting.pair, guards, now);
+        }
+    }
+
+    fn count(&mut self, pair: &Pair, guards: &Guards, now: Moment) {
+        let ttl = self.timings.ttl.min(pair.ttl);
+        let from = if guards.on(Guard::CountFromSend) { pair.sent_at } else { now };
+        let mut lasts = ttl.checked_sub(self.timings.margin).unwrap_or_default();
+        if !guards.on(Guard::Fence) {
+            lasts += ttl * 100;
+        }
+        self.fence = self.fence.max(Some(from + lasts));
+        self.counted_at = self.counted_at.max(Some(pair.sent_at));
+    }
+
+    /// When a disagreement is old enough to read everything anew, unless that was ordered.
+    pub fn deaf_at(&self) -> Option<Moment> {
+        self.unproven.as_ref().filter(|u| !u.asked).map(|u| u.since + self.timings.deaf_after)
+    }
+
+    /// The full read was ordered.
+    pub fn asked_for_read(&mut self) {
+        if let Some(waiting) = &mut self.unproven {
+            waiting.asked = true;
+        }
+    }
+
+    /// The owner's word for a candidate.
+    pub fn release(&mut self, word: Released) {
+        self.released.retain(|w| *w != word);
+        self.released.push(word);
+        if self.released.len() > WORDS_SAID {
+            self.released.remove(0);
+        }
+    }
+
+    /// The node's record as it should read now.
+    pub fn record(&self, node: &str, version: &str, leaving: bool) -> NodeRecord {
+        NodeRecord { node: node.into(), version: version.into(), leaving, released: self.released.clone() }
+    }
+}
+
+/// The cluster this session began with, and how far its store was seen to be.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct History {
+    cluster: Option<u64>,
+    highest: i64,
+    /// When `highest` was heard: a read sent later must not be below it.
+    heard_at: Moment,
+    strikes: u8,
+}
+
+/// What a linearizable answer says about the history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It goes on.
+    Same,
+    /// The store is behind what was seen: ask anew.
+    Doubt,
+    /// It is another one.
+    Another,
+}
+
+impl History {
+    /// A linearizable read that was sent at `sent_at` was answered.
+    pub fn judge(&mut self, header: Header, sent_at: Moment, now: Moment) -> Verdict {
+        if self.cluster.is_some_and(|c| c != header.cluster) {
+            return Verdict::Another;
+        }
+        self.cluster = Some(header.cluster);
+        if header.revision >= self.highest {
+            self.seen(header.revision, now);
+            self.strikes = 0;
+            return Verdict::Same;
+        }
+        if sent_at < self.heard_at {
+            return Verdict::Same; // older than what we know it to be behind
+        }
+        self.strikes += 1;
+        if self.strikes >= 2 { Verdict::Another } else { Verdict::Doubt }
+    }
+
+    /// A revision was seen that etcd has committed.
+    pub fn seen(&mut self, revision: i64, now: Moment) {
+        if revision > self.highest {
+            self.highest = revision;
+            self.heard_at = now;
+        }
+    }
+}

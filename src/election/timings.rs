@@ -1,0 +1,116 @@
+//! Every duration of the election in one place, so that tests can make a world with others.
+
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// How late the kernel may end an address (1.05 s measured), and 0.1 s for the put and the way there.
+pub const MARGIN_FLOOR: Duration = Duration::from_millis(1150);
+
+/// The least lease that is worth asking for; below it the fence leaves no whole second to hold an address.
+pub const LEAST_TTL: Duration = Duration::from_secs(3);
+
+/// What must be left between a renewal that is due and the fence. The kernel counts lifetimes in whole seconds and
+/// nothing is put with less than one left; half a second on top lets the pair be answered.
+pub const HOLD: Duration = Duration::from_millis(1500);
+
+/// From the fence to the end of a lease of this length: `1.15 s + TTL/100`, the last part for clocks that run
+/// at rates up to 1 % apart (protocol section 4).
+pub fn least_margin(ttl: Duration) -> Duration {
+    MARGIN_FLOOR + ttl / 100
+}
+
+/// The most margin that leaves room to hold an address between two renewals.
+pub fn most_margin(ttl: Duration) -> Duration {
+    ttl.saturating_sub(ttl / 10).saturating_sub(HOLD)
+}
+
+/// The durations a session lives by. All but the first three do not depend on the lease.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Timings {
+    /// The lease's time to live.
+    pub ttl: Duration,
+    /// From the fence to the end of the lease.
+    pub margin: Duration,
+    /// From one renewal to the next: TTL/10.
+    pub renew_every: Duration,
+    /// An order to etcd without a visible effect is given again after this.
+    pub retry: Duration,
+    /// A read that disagrees with the watch for this long: the watch is taken for deaf.
+    pub deaf_after: Duration,
+    /// With less than this left until the fence no VIP is taken (a kernel lifetime is a whole second at least).
+    pub least_hold: Duration,
+    /// The kernel must confirm within this that an address is on or off.
+    pub word_bound: Duration,
+    /// Silence after probes is good for this long.
+    pub probe_good: Duration,
+    /// From one answered probing to the next.
+    pub probe_pause: Duration,
+    /// How long `leaving` may take before the address goes off all the same.
+    pub leaving_bound: Duration,
+    /// How long etcd may take to hear of a planned end, once the addresses are off.
+    pub stop_bound: Duration,
+    /// When to announce, counted from the taking.
+    pub announce: Vec<Duration>,
+    /// From one later announcement to the next; none if `None`.
+    pub refresh: Option<Duration>,
+    /// So many repairs within `repair_window` are a fight, and the turn is given up.
+    pub repair_limit: usize,
+    /// See `repair_limit`.
+    pub repair_window: Duration,
+    /// The longest back-off after a cause on this node.
+    pub backoff_most: Duration,
+}
+
+impl Timings {
+    /// For a lease of `ttl` and, if given, a margin above the default one. A margin for which etcd granted too short a
+    /// lease is not used.
+    pub fn new(ttl: Duration, margin: Option<Duration>) -> Self {
+        Self {
+            ttl,
+            margin: margin.filter(|m| *m <= most_margin(ttl)).unwrap_or_default().max(least_margin(ttl)),
+            renew_every: ttl / 10,
+            retry: 500 * MS,
+            deaf_after: 100 * MS,
+            least_hold: 1000 * MS,
+            word_bound: 2000 * MS,
+            probe_good: 1000 * MS,
+            probe_pause: 200 * MS,
+            leaving_bound: 200 * MS,
+            stop_bound: 2000 * MS,
+            announce: [0, 100, 1100, 2200, 5000].map(|ms| ms * MS).to_vec(),
+            refresh: Some(60_000 * MS),
+            repair_limit: 10,
+            repair_window: 60_000 * MS,
+            backoff_most: 30_000 * MS,
+        }
+    }
+
+    /// Back-off after the given number of failures in a row: 0, 1, 2, 4 ... 30 s.
+    pub fn backoff(&self, failures: u32) -> Duration {
+        match failures {
+            0 | 1 => Duration::ZERO,
+            n => (1000 * MS * (1 << (n - 2).min(10))).min(self.backoff_most),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_seconds_give_the_margin_of_the_protocol() {
+        assert_eq!(Timings::new(Duration::from_secs(5), None).margin, 1200 * MS);
+        assert_eq!(Timings::new(Duration::from_secs(5), Some(MS)).margin, 1200 * MS, "never less");
+        assert_eq!(Timings::new(Duration::from_secs(5), Some(2000 * MS)).margin, 2000 * MS);
+    }
+
+    #[test]
+    fn backoff_is_0_1_2_4_and_30_seconds_at_most() {
+        let t = Timings::new(Duration::from_secs(5), None);
+        let got: Vec<u64> = (1..9).map(|n| t.backoff(n).as_secs()).collect();
+        assert_eq!(got, [0, 1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(t.backoff(u32::MAX).as_secs(), 30);
+    }
+}

@@ -1,0 +1,265 @@
+//! The one writer of addresses: a thread with a netlink socket of its own, which puts and takes off, one after the other.
+//!
+//! Reading the clock, computing the address's life and sending must be one step (protocol 5.3): whatever comes between
+//! them lengthens the life beyond the fence. So there is no reactor, no queue and no allocation between them, only
+//! [`Writer::send_with_life`]; an answer that is late says that something came between all the same, and the address
+//! goes at once. Taking off goes through the same thread: a put that the kernel still holds up is over before it.
+
+mod message;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
+use tokio::sync::oneshot;
+
+use super::clock::now;
+use super::netlink::host_prefix;
+use crate::election::event::LinkId;
+use crate::election::lifetime::{SECOND, whole_seconds};
+use crate::moment::Moment;
+use message::Bytes;
+
+/// How long after the clock was read the kernel's answer may come: part of the margin between fence and end of lease.
+pub const LATE: Duration = Duration::from_millis(50);
+
+/// How long the thread waits for the kernel's answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the thread is waited for: longer than it waits itself, for the send may block in the kernel's lock.
+const PATIENCE_WITH_THREAD: Duration = Duration::from_millis(1500);
+
+/// Why an address was not written.
+#[derive(thiserror::Error, Debug)]
+pub enum Error {
+    /// No socket or no thread. Nothing was changed.
+    #[error("cannot open a netlink socket to write addresses")]
+    Open(#[source] io::Error),
+    /// The request could not be sent. Nothing was changed.
+    #[error("cannot send to the kernel")]
+    Send(#[source] io::Error),
+    /// The kernel said no. Nothing was changed.
+    #[error("the kernel refuses")]
+    Refused(#[source] io::Error),
+    /// The kernel did not answer in time, or its answer was lost: it may have been done or may still be.
+    #[error("the kernel did not answer in time")]
+    Silent,
+}
+
+/// What became of a put.
+#[derive(Debug)]
+pub enum Put {
+    /// The kernel has it, until this moment at the latest by its own count (plus its lateness, which the margin holds).
+    Done(Moment),
+    /// The kernel's answer came too late after the clock was read (`took`), so it was taken off again at once; whether
+    /// that is the kernel's word too stands in `off`.
+    Late {
+        /// From reading the clock to the answer.
+        took: Duration,
+        /// What the kernel said to taking it off.
+        off: Result<(), Error>,
+    },
+    /// Less than a second is left until the fence, or it would not end later than it does: nothing was sent.
+    NotSent,
+}
+
+/// What a put may find.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Over {
+    /// Nothing: the address must not be there, whosever it is.
+    Nothing,
+    /// Ours, which the kernel keeps until then: it gets a later end or stays as it is.
+    Until(Moment),
+    /// Ours, with an end that is not known or beyond the fence: it gets the fence's.
+    Whatever,
+}
+
+/// Writes addresses, through its thread. The thread ends with it; what it put stays until the kernel's own clock ends it.
+#[derive(Debug)]
+pub struct Putter {
+    orders: mpsc::Sender<Order>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Put { bytes: Bytes, off: Bytes, fence: Moment, over: Over, answer: oneshot::Sender<Result<Put, Error>> },
+    TakeOff { bytes: Bytes, answer: oneshot::Sender<Result<(), Error>> },
+}
+
+impl Putter {
+    /// Starts the thread, in this thread's network namespace.
+    ///
+    /// # Errors
+    /// When there is no socket or no thread to be had.
+    pub fn start() -> Result<Self, Error> {
+        Self::start_with(LATE)
+    }
+
+    /// Starts the thread with another bound than [`LATE`]; for tests.
+    ///
+    /// # Errors
+    /// As [`Putter::start`].
+    pub fn start_with(late: Duration) -> Result<Self, Error> {
+        let mut writer = Writer { socket: open().map_err(Error::Open)?, sequence: 0, late };
+        let (orders, taken) = mpsc::channel();
+        let run = move || taken.iter().for_each(|order| writer.carry_out(order));
+        std::thread::Builder::new().name("vipd-put".into()).spawn(run).map_err(Error::Open)?;
+        Ok(Self { orders })
+    }
+
+    /// Puts `ip` on `link` for as many whole seconds as are left until `fence`.
+    ///
+    /// # Errors
+    /// When the kernel refuses (`EEXIST`: [`Over::Nothing`], and it is there) or is silent.
+    pub async fn put(&self, link: LinkId, ip: IpAddr, fence: Moment, over: Over) -> Result<Put, Error> {
+        let bytes = Bytes::put(link, ip, over == Over::Nothing);
+        let off = Bytes::take_off(link, ip, host_prefix(ip));
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::Put { bytes, off, fence, over, answer }, answered).await
+    }
+
+    /// Takes `ip` with this mask off `link`. Ok is the kernel's own word: it acknowledged, or there was no such address.
+    ///
+    /// # Errors
+    /// When the kernel refuses for another reason or is silent.
+    pub async fn take_off(&self, link: LinkId, ip: IpAddr, prefix: u8) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        self.order(Order::TakeOff { bytes: Bytes::take_off(link, ip, prefix), answer }, answered).await
+    }
+
+    /// Gives the order up when the bound is past: the thread skips a put that nobody waits for any more.
+    async fn order<T>(&self, order: Order, answered: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+        self.orders.send(order).map_err(|_| Error::Open(io::Error::other("the writing thread ended")))?;
+        match tokio::time::timeout(PATIENCE_WITH_THREAD, answered).await {
+            Ok(Ok(answer)) => answer,
+            // The thread ended, or it took too long.
+            Ok(Err(_)) | Err(_) => Err(Error::Silent),
+        }
+    }
+}
+
+fn open() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    // Only the kernel is heard.
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.set_cap_ack(true)?;
+    socket2::SockRef::from(&socket).set_read_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// The thread's side.
+#[derive(Debug)]
+struct Writer {
+    socket: Socket,
+    sequence: u32,
+    late: Duration,
+}
+
+impl Writer {
+    fn carry_out(&mut self, order: Order) {
+        // Nobody listening to the answer is no fault of the kernel's: a put is then not wanted any more.
+        match order {
+            Order::Put { answer, .. } if answer.is_closed() => {}
+            Order::Put { bytes, off, fence, over, answer } => drop(answer.send(self.put(bytes, off, fence, over))),
+            Order::TakeOff { bytes, answer } => drop(answer.send(self.take_off(bytes))),
+        }
+    }
+
+    fn put(&mut self, mut bytes: Bytes, off: Bytes, fence: Moment, over: Over) -> Result<Put, Error> {
+        self.number(&mut bytes);
+        let Some((read_at, end)) = self.send_with_life(&mut bytes, fence, over).map_err(|e| self.reopen(e))? else {
+            return Ok(Put::NotSent);
+        };
+        let answer = self.answer();
+        let took = now().since(read_at);
+        match answer {
+            // Refused late is refused: nothing is there.
+            Err(Error::Refused(e)) => Err(Error::Refused(e)),
+            Ok(()) if took <= self.late => Ok(Put::Done(end)),
+            _ => Ok(Put::Late { took, off: self.take_off(off) }),
+        }
+    }
+
+    /// The one step: clock, life, send. Gives the moment the clock was read and the kernel's end.
+    ///
+    /// A process frozen exactly here would put the address back when it thaws; the guard that holds such a put up
+    /// (a timer whose signal swaps the socket away) goes round these lines and nothing else.
+    fn send_with_life(&self, bytes: &mut Bytes, fence: Moment, over: Over) -> io::Result<Option<(Moment, Moment)>> {
+        let read_at = now();
+        let Some(seconds) = whole_seconds(read_at, fence) else { return Ok(None) };
+        let end = read_at + seconds * SECOND;
+        // A moment too late for a good one, rounding would shorten its life.
+        if matches!(over, Over::Until(before) if end <= before) {
+            return Ok(None);
+        }
+        bytes.live(seconds);
+        self.socket.send(bytes.as_slice(), 0)?;
+        Ok(Some((read_at, end)))
+    }
+
+    fn take_off(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+        self.number(&mut bytes);
+        if let Err(e) = self.socket.send(bytes.as_slice(), 0) {
+            // The socket may be the one that was swapped away from under a put: once more, on another.
+            self.reopen(e);
+            self.socket.send(bytes.as_slice(), 0).map_err(Error::Send)?;
+        }
+        match self.answer() {
+            Err(Error::Refused(e)) if says_gone(&e) => Ok(()),
+            said => said,
+        }
+    }
+
+    /// The socket failed: another, so that neither its fault nor its late answers meet the next order.
+    fn reopen(&mut self, fault: io::Error) -> Error {
+        if let Ok(socket) = open() {
+            self.socket = socket;
+        }
+        Error::Send(fault)
+    }
+
+    fn number(&mut self, bytes: &mut Bytes) {
+        self.sequence = self.sequence.wrapping_add(1);
+        bytes.number(self.sequence);
+    }
+
+    /// Waits for the answer to the last request; answers to older ones, given up by now, are thrown away.
+    fn answer(&mut self) -> Result<(), Error> {
+        let deadline = now() + PATIENCE;
+        let mut buffer = Vec::with_capacity(8 * 1024);
+        while now() < deadline {
+            buffer.clear();
+            match self.socket.recv(&mut buffer, 0) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                // The time is up, or the kernel had no memory for the answer.
+                Err(e) => {
+                    self.reopen(e);
+                    return Err(Error::Silent);
+                }
+            }
+            match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&buffer) {
+                Ok(m) if m.header.sequence_number == self.sequence => match m.payload {
+                    NetlinkPayload::Error(e) if e.code.is_none() => return Ok(()),
+                    NetlinkPayload::Error(e) => return Err(Error::Refused(e.to_io())),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        Err(Error::Silent)
+    }
+}
+
+/// Whether a refusal to take an address off says that it is not there: no such address, no such link, or no such
+/// protocol on the link.
+fn says_gone(e: &io::Error) -> bool {
+    [Errno::EADDRNOTAVAIL, Errno::ENODEV, Errno::ENXIO].iter().any(|gone| e.raw_os_error() == Some(*gone as i32))
+}

@@ -1,0 +1,78 @@
+//! What to do on this node: the VIPs of a configuration, numbered and named as etcd names them.
+//!
+//! Made by the daemon at its start. Pure; it does not look at the links, whose state is reported as events later.
+
+use std::net::IpAddr;
+
+use crate::config::Config;
+use crate::election::event::VipId;
+use crate::election::record::naming_address;
+
+/// Everything this node stands for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Plan {
+    /// The VIPs, in the file's order.
+    pub vips: Vec<PlannedVip>,
+}
+
+/// One VIP, with everything the adapters need to know of it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PlannedVip {
+    /// Its number: its place in [`Plan::vips`].
+    pub id: VipId,
+    /// Its addresses, which move as one; never empty.
+    pub addresses: Vec<IpAddr>,
+    /// The name of its link.
+    pub link: String,
+    /// The address that names it in etcd.
+    pub key_address: IpAddr,
+    /// Where it stands in the configuration.
+    pub place: String,
+}
+
+impl Plan {
+    /// The plan of a checked configuration. A VIP without an address has no key to stand under, and is left out.
+    pub fn new(config: &Config) -> Self {
+        let named = config.vips.iter().filter_map(|vip| Some((vip, naming_address(&vip.addresses)?)));
+        let vips = named.zip(0..=u16::MAX).map(|((vip, key_address), id)| PlannedVip {
+            id: VipId(id),
+            addresses: vip.addresses.clone(),
+            link: vip.link.clone(),
+            key_address,
+            place: vip.place.clone(),
+        });
+        Self { vips: vips.collect() }
+    }
+
+    /// The VIP of this id.
+    pub fn get(&self, id: VipId) -> Option<&PlannedVip> {
+        self.vips.iter().find(|v| v.id == id)
+    }
+}
+
+#[cfg(test)]
+impl PlannedVip {
+    /// A VIP of one address, for worlds that have no config.
+    pub fn for_test(id: VipId, address: IpAddr) -> Self {
+        Self { id, addresses: vec![address], link: "eth0".into(), key_address: address, place: String::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Host, Vip, parse};
+
+    #[test]
+    fn vips_are_numbered_in_the_files_order_and_named_by_their_first_ipv4_address() {
+        let text = "machine: {network: {interfaces: [{interface: b, vip: {ip: fd00::1}}, {interface: a, vip: {ip: 10.0.0.1}}]}}";
+        let mut config = parse(text, &Host { name: "cp-1".into(), runtime_directory: None }).unwrap();
+        let group = ["fd00::2", "10.0.0.2"].map(|a| a.parse().unwrap()).to_vec();
+        config.vips.push(Vip { addresses: Vec::new(), link: "c".into(), place: "nowhere".into() });
+        config.vips.push(Vip { addresses: group, link: "d".into(), place: "group".into() });
+        let plan = Plan::new(&config);
+        let seen: Vec<_> = plan.vips.iter().map(|v| (v.id.0, v.link.as_str(), v.key_address.to_string())).collect();
+        assert_eq!(seen, [(0, "b", "fd00::1".into()), (1, "a", "10.0.0.1".into()), (2, "d", "10.0.0.2".into())]);
+        assert_eq!(plan.vips[1].place, "machine.network.interfaces[1].vip.ip");
+    }
+}
