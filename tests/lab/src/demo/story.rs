@@ -46,7 +46,7 @@ fn begin(world: &mut World, stage: &Stage) -> Result<()> {
     stage.log(&format!("{:<28}{:<9}after {}", "three daemons started", name(holder), millis(came.since(from))));
     world.all_stand(VIP)?;
     stage.probe().answers(came, Duration::from_secs(2));
-    clock::sleep(LOOK);
+    world.a_lease_later();
     Ok(())
 }
 

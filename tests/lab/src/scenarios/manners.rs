@@ -37,7 +37,7 @@ const BAD: &[(&str, &str)] = &[
     ("machine: {network: {interfaces: [{interface: eth0, vip: {ip: 10.77.0.100, colour: red}}]}}\n", "colour"),
     ("machine: {network: {interfaces: [{interface: eth0, vip: {ip: 224.0.0.1}}]}}\n", "224.0.0.1"),
     ("machine: {network: {interfaces: [{interface: eth0, vip: {ip: 10.77.0.100}}]}}\nvipd: {etdc: {}}\n", "etdc"),
-    ("machine: [\n", "config"),
+    ("machine: [\n", "line 2"),
 ];
 
 /// Bad configs: exit code 78, and not one packet.

@@ -57,10 +57,12 @@ pub(super) fn sigterm(lab: &Context) -> Result<()> {
     world.one_holder(VIP, START)?;
     let probe = world.probe(VIP)?;
     let (mut moves, mut order) = (Moves::default(), Figures::default());
+    world.a_lease_later();
     for _ in 0..lab.rounds(3, 20) {
         let holder = world.all_daemons_back(VIP)?;
+        // The next in the queue was started two rounds ago: this pace makes it an old hand.
         let watched =
-            Watched { vip: VIP, probe: &probe, quiet: Duration::from_secs(1), within: Duration::from_secs(10) };
+            Watched { vip: VIP, probe: &probe, quiet: Duration::from_secs(3), within: Duration::from_secs(10) };
         let moved = a_move(&mut world, &watched, &Fault::term(holder))?;
         order.add(address_before_key(&world, &moved)?);
         world.service(holder, Who::Vipd).ends_with(0, Duration::from_secs(3))?;

@@ -24,10 +24,11 @@ pub(super) fn ipv6(lab: &Context) -> Result<()> {
     world.one_holder(VIP6, PATIENCE)?;
     let probe = world.probe(VIP6)?;
     let (mut moves, mut turned) = (Moves::default(), Figures::default());
+    world.a_lease_later();
     for _ in 0..lab.rounds(2, 20) {
         let holder = world.all_daemons_back(VIP6)?;
         ensure!(probe.answers(clock::now(), Duration::from_secs(3)), "no answer to a ping");
-        let watched = Watched { vip: VIP6, probe: &probe, quiet: Duration::from_secs(1), within: PATIENCE };
+        let watched = Watched { vip: VIP6, probe: &probe, quiet: Duration::from_secs(3), within: PATIENCE };
         let moved = a_move(&mut world, &watched, &Fault::term(holder))?;
         let entry = world.neighbours.led_to(VIP6, world.nodes[moved.to].mac, moved.hit);
         let entry = entry.context("the client's neighbour entry did not change")?.since(moved.back);
@@ -49,6 +50,7 @@ pub(super) fn two_vips(lab: &Context) -> Result<()> {
     both_are_served(lab, &world, &vips)?;
     world.all_stand(VIP)?;
     world.all_stand(SECOND)?;
+    world.a_lease_later();
 
     let holder = world.one_holder(SECOND, PATIENCE)?;
     let probe = world.probe(SECOND)?;
