@@ -1,4 +1,38 @@
-//! The election: facts and the time in, orders out.
+//! The election: facts and the time in, orders out. It is the part that decides; it touches nothing.
+//!
+//! # The promise
+//! **P1 One holder**: no two nodes have the VIP at the same time, through crashes, kills, freezes, partitions, leader
+//! changes and stalls. **P2 Prompt**: a planned move costs milliseconds, a lost node one TTL. **P3 No silent holder**:
+//! whoever has the turn has the address, or gives the turn up. **P4 Leaves nothing**: however the daemon ends, the
+//! address goes, at the latest by the kernel's own clock. P1 comes before the others.
+//!
+//! # The story
+//! 1. A *session* begins with a lease ([`session`]). Every TTL/10 it is renewed, and a linearizable read sent after the
+//!    answer proves that the renewal reached the leader: a *counted pair*. Each one moves the *fence*: the moment the
+//!    renewal was **sent** + TTL - margin. Past the fence this node must not have any VIP.
+//! 2. For every VIP a [`contender`] *stands*: it creates a key under the lease. Create revisions make the *queue*
+//!    ([`picture`]), as in etcd's own `concurrency.Election`. Being first in it is the *turn*.
+//! 3. The turn is taken at once if all who stood first during the last TTL ended with their *owner's word* that the
+//!    address is off. Else the network is asked first (three probes), and a fresh counted pair is waited for.
+//! 4. The address is put with a lifetime that ends by the fence ([`lifetime`]): the kernel takes it off when nobody else
+//!    can. The holder announces it, and each counted pair lets it live on.
+//! 5. The turn is given up in this order: address off, the *kernel's word* that it is, then the key, with the owner's
+//!    word. From the moment its deletion is ordered, a key is dead to its owner.
+//!
+//! # What may never happen
+//! - A fence counted from an answer, or moved by an answer alone.
+//! - A key given back, or a word said, before the kernel confirmed that the address is off.
+//! - A put under a key whose deletion was ordered.
+//! - Anything done about a fact before the clock was looked at: after a freeze the fence comes first.
+//! - Late news (an older lease, an older wish, an older revision) taken for new.
+//!
+//! # How it is made
+//! [`machine::Election::handle`] takes one [`event::Event`] and the time and returns the [`action::Action`]s it calls for;
+//! [`machine::Election::deadline`] says when it wants to be woken. States are read off the facts after each event, so that
+//! a lost event cannot wedge them; what this node owns in etcd is known from the watch alone, so that an order whose
+//! answer never came needs no special case. All of it is `Clone + Eq + Hash` without clocks, sockets or logs, so that
+//! simulations and model checkers run the real thing (`tests/safety`), and transcripts show it to people
+//! (`tests/scenarios`).
 
 pub mod action;
 pub mod contender;
@@ -14,3 +48,6 @@ pub mod timings;
 #[cfg(test)]
 #[path = "../tests/safety/mod.rs"]
 mod safety;
+#[cfg(test)]
+#[path = "../tests/scenarios/mod.rs"]
+mod scenarios;

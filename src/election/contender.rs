@@ -15,19 +15,19 @@
 //! From every state with a key: *key seen gone* → address off → Idle. The state is read off the facts after every
 //! event ([`Contender::step`]); it is not pushed along by single events, so a lost one cannot wedge it.
 
+mod steps;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::action::{Action, Cause, Note, Wish};
 use super::event::{Generation, LeaseId, LinkId, Outcome, VipId};
 use super::guards::{Guard, Guards};
-use super::picture::{Before, Picture};
-use super::record::{CandidateRecord, Key, candidate_key, naming_address};
+use super::picture::Picture;
+use super::record::{Key, candidate_key, naming_address};
 use super::session::Live;
 use crate::moment::Moment;
-
-/// Back-off while nobody else stands: waiting helps nobody then, but etcd need not hear of it many times a second.
-const BACKOFF_ALONE: Duration = Duration::from_secs(1);
+use steps::BACKOFF_ALONE;
 
 /// What a contender may look at while it steps.
 pub struct View<'a> {
@@ -110,10 +110,8 @@ pub enum State {
         create: i64,
         /// Since when.
         since: Moment,
-        /// How many announcements were made.
-        announced: usize,
-        /// When the next one is due.
-        announce_at: Option<Moment>,
+        /// What the network is still to be told.
+        announcing: Announcing,
     },
     /// Has the turn, keeps its place, and has no address for now.
     Paused {
@@ -133,6 +131,23 @@ pub enum State {
         /// When the last one was.
         asked_at: Moment,
     },
+}
+
+/// A run of announcements.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Announcing {
+    /// When it began.
+    from: Moment,
+    /// How many were made.
+    made: usize,
+    /// When the next one is due.
+    due: Option<Moment>,
+}
+
+impl Announcing {
+    fn anew(now: Moment) -> Self {
+        Self { from: now, made: 0, due: Some(now) }
+    }
 }
 
 /// First, and finding out whether the one before is really gone.
@@ -266,8 +281,8 @@ impl Contender {
             return;
         }
         // Present once more: it had gone (the kernel's clock, a link that flushed it), so the network is told anew.
-        if let (State::Holding { announced, announce_at, .. }, Outcome::Present) = (&mut self.state, &outcome) {
-            (*announced, *announce_at) = (0, Some(now));
+        if let (State::Holding { announcing, .. }, Outcome::Present) = (&mut self.state, &outcome) {
+            *announcing = Announcing::anew(now);
         }
         self.settled = Some(outcome);
     }
@@ -280,8 +295,8 @@ impl Contender {
         self.repairs.retain(|at| view.now.since(*at) <= view.live.timings.repair_window);
         self.repairs.push(view.now);
         wants.tell(Note::Repaired { vip: self.id, times: self.repairs.len() });
-        if let State::Holding { announced, announce_at, .. } = &mut self.state {
-            (*announced, *announce_at) = (0, Some(view.now));
+        if let State::Holding { announcing, .. } = &mut self.state {
+            *announcing = Announcing::anew(view.now);
         }
     }
 
@@ -314,333 +329,6 @@ impl Contender {
         self.take_off(&Cause::Stopping, false, wants);
     }
 
-    // ---- decisions ----
-
-    /// Takes one step, if the facts call for one. Called until it says that nothing changed.
-    pub fn step(&mut self, view: &View<'_>, wants: &mut Wants) -> bool {
-        let before = self.state.clone();
-        if let Some(create) = self.create()
-            && view.picture.get(&self.key(view)).map(|e| e.create) != Some(create)
-        {
-            self.key_gone(create, wants);
-            return true;
-        }
-        match self.state.clone() {
-            State::Idle => self.step_idle(view, wants),
-            State::Standing { asked_at } => self.step_standing(asked_at, view, wants),
-            State::Queued { create } => self.step_queued(create, view, wants),
-            State::Proving(proving) => self.step_proving(proving, view, wants),
-            State::Taking { create, since } => self.step_taking(create, since, view, wants),
-            State::Holding { create, .. } => self.step_holding(create, view, wants),
-            State::Paused { create, since } => self.step_paused(create, since, view, wants),
-            State::Leaving { create, since, asked_since, asked_at } => {
-                self.step_leaving(create, (since, asked_since, asked_at), view, wants);
-            }
-        }
-        self.state != before
-    }
-
-    fn key_gone(&mut self, create: i64, wants: &mut Wants) {
-        let leaving = matches!(self.state, State::Leaving { .. });
-        self.dead = self.dead.max(create);
-        self.take_off(&Cause::KeyGone, false, wants);
-        self.state = State::Idle;
-        if leaving {
-            wants.tell(Note::SteppedBack { vip: self.id });
-        }
-    }
-
-    fn may_stand(&self, view: &View<'_>) -> bool {
-        view.ending == Ending::No
-            && view.picture.is_known()
-            && self.link.is_some()
-            && self.is_off()
-            && view.live.allows(view.now, view.live.timings.least_hold)
-            && view.now >= self.failed_at + self.backoff(view)
-    }
-
-    fn backoff(&self, view: &View<'_>) -> Duration {
-        let backoff = view.live.timings.backoff(self.failures);
-        if view.picture.others_stand(Some(view.live.lease), &self.addresses) {
-            backoff
-        } else {
-            backoff.min(BACKOFF_ALONE)
-        }
-    }
-
-    fn step_idle(&mut self, view: &View<'_>, wants: &mut Wants) {
-        let own = view.picture.get(&self.key(view)).map(|e| e.create);
-        match own {
-            Some(create) if create > self.dead && self.may_stand(view) => self.queue(create, view, wants),
-            // Any key under our own lease is ours; one that is dead or not wanted is given back.
-            Some(create) => self.leave_state(create, view),
-            None if self.may_stand(view) => self.stand(view, wants),
-            None => {}
-        }
-    }
-
-    fn stand(&mut self, view: &View<'_>, wants: &mut Wants) {
-        let record = CandidateRecord { node: view.node.into(), addresses: self.addresses.clone() };
-        wants.actions.push(Action::Stand { key: self.key(view), lease: view.live.lease, record });
-        self.state = State::Standing { asked_at: view.now };
-    }
-
-    fn queue(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) {
-        let behind = view.picture.before(&self.key(view), create, &self.addresses);
-        wants.tell(Note::Queued { vip: self.id, behind });
-        self.state = State::Queued { create };
-    }
-
-    fn step_standing(&mut self, asked_at: Moment, view: &View<'_>, wants: &mut Wants) {
-        let seen = view.picture.get(&self.key(view)).is_some();
-        if seen || !self.may_stand(view) {
-            self.state = State::Idle; // which looks at the key, now or when it comes
-        } else if view.now >= asked_at + view.live.timings.retry {
-            self.stand(view, wants);
-        }
-    }
-
-    fn step_queued(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) {
-        if let Some(cause) = self.must_leave(view, false) {
-            return self.leave(create, &cause, view, wants);
-        }
-        if view.picture.before(&self.key(view), create, &self.addresses) > 0 {
-            return;
-        }
-        let past = view.picture.past(&self.addresses, view.now, view.live.timings.ttl);
-        let worded = past == Before::AllWorded || !view.guards.on(Guard::OwnersWord);
-        let at_once = worded && self.may_take(view);
-        wants.tell(Note::TurnCame { vip: self.id, at_once });
-        if at_once {
-            return self.take(create, view, wants);
-        }
-        wants.renew = true;
-        let (since, lost) = (view.now, past == Before::Lost);
-        let probe = Probe::Due { at: view.now };
-        self.state = State::Proving(Proving { create, since, lost, probe, answered: None });
-    }
-
-    fn may_take(&self, view: &View<'_>) -> bool {
-        self.link.is_some() && self.is_off() && view.live.allows(view.now, view.live.timings.least_hold)
-    }
-
-    fn step_proving(&mut self, mut p: Proving, view: &View<'_>, wants: &mut Wants) {
-        if let Some(cause) = self.must_leave(view, false) {
-            return self.leave(p.create, &cause, view, wants);
-        }
-        let t = &view.live.timings;
-        let fresh = view.live.counted_at.is_some_and(|at| at >= p.since);
-        let ready = fresh && self.may_take(view);
-        if !view.guards.on(Guard::Probes) && ready {
-            return self.take(p.create, view, wants);
-        }
-        if view.now >= p.since + t.ttl {
-            return self.proved_nothing(&p, ready, view, wants);
-        }
-        match p.probe {
-            Probe::Silent { at } if ready && view.now < at + t.probe_good => return self.take(p.create, view, wants),
-            Probe::Silent { at } if view.now >= at + t.probe_good && fresh => self.probe(&mut p, view, wants),
-            Probe::Due { at } if view.now >= at => self.probe(&mut p, view, wants),
-            Probe::Out { since } if view.now >= since + t.retry => self.probe(&mut p, view, wants),
-            Probe::Due { .. } | Probe::Out { .. } | Probe::Silent { .. } => {}
-        }
-        self.state = State::Proving(p);
-    }
-
-    /// One TTL of proving: no kernel of ours answers longer than that, so whoever still does is a stranger.
-    fn proved_nothing(&mut self, p: &Proving, ready: bool, view: &View<'_>, wants: &mut Wants) {
-        match &p.answered {
-            Some(by) if p.lost && ready => {
-                wants.tell(Note::TookLoudly { vip: self.id, by: by.clone() });
-                self.take(p.create, view, wants);
-            }
-            Some(by) if !p.lost => self.fail(p.create, &Cause::Answered(by.clone()), view, wants),
-            Some(_) | None => self.leave(p.create, &Cause::Fruitless, view, wants),
-        }
-    }
-
-    fn probe(&mut self, p: &mut Proving, view: &View<'_>, wants: &mut Wants) {
-        let Some(link) = self.link else { return };
-        self.round += 1;
-        p.probe = Probe::Out { since: view.now };
-        wants.actions.push(Action::Probe { vip: self.id, link, round: self.round });
-    }
-
-    fn take(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) {
-        let Some(fence) = view.live.fence else { return };
-        self.want(Wish::Until(fence), wants);
-        self.state = State::Taking { create, since: view.now };
-    }
-
-    fn step_taking(&mut self, create: i64, since: Moment, view: &View<'_>, wants: &mut Wants) {
-        if self.pause_or_leave(create, view, wants) {
-            return;
-        }
-        match &self.settled {
-            Some(Outcome::Present) => {
-                wants.tell(Note::Took { vip: self.id });
-                self.state = State::Holding { create, since: view.now, announced: 0, announce_at: Some(view.now) };
-            }
-            Some(outcome) => self.fail_put(create, outcome.clone(), view, wants),
-            None if view.now >= since + view.live.timings.word_bound => {
-                self.fail(create, &Cause::PutFailed("the kernel gave no answer".into()), view, wants);
-            }
-            None => {}
-        }
-    }
-
-    fn step_holding(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) {
-        if self.pause_or_leave(create, view, wants) {
-            return;
-        }
-        if let Some(outcome) = self.settled.clone().filter(|s| *s != Outcome::Present) {
-            return self.fail_put(create, outcome, view, wants);
-        }
-        if self.repairs.len() > view.live.timings.repair_limit {
-            return self.fail(create, &Cause::Fought, view, wants);
-        }
-        if let Some(fence) = view.live.fence.filter(|f| self.wish != Wish::Until(*f)) {
-            self.want(Wish::Until(fence), wants);
-        }
-        self.announce(view, wants);
-    }
-
-    fn announce(&mut self, view: &View<'_>, wants: &mut Wants) {
-        let (vip, link) = (self.id, self.link);
-        let State::Holding { since, announced, announce_at, .. } = &mut self.state else { return };
-        let (Some(link), Some(due)) = (link, *announce_at) else { return };
-        if view.now < due {
-            return;
-        }
-        let t = &view.live.timings;
-        wants.actions.push(Action::Announce { vip, link });
-        *announced += 1;
-        *announce_at = match t.announce.get(*announced) {
-            Some(after) => Some((*since + *after).max(view.now + Duration::from_millis(1))),
-            None => t.refresh.map(|every| view.now + every),
-        };
-        if view.now >= *since + t.repair_window {
-            self.failures = 0;
-        }
-    }
-
-    fn step_paused(&mut self, create: i64, since: Moment, view: &View<'_>, wants: &mut Wants) {
-        if let Some(cause) = self.must_leave(view, true) {
-            return self.leave(create, &cause, view, wants);
-        }
-        if self.may_take(view) {
-            return self.take(create, view, wants);
-        }
-        // With the link down a deletion is sent only when etcd is known to be reachable another way.
-        let reachable = view.live.heard_at.is_some_and(|at| at > self.link_lost_at);
-        if self.link.is_none() && reachable {
-            self.leave(create, &Cause::LinkDown, view, wants);
-        } else if view.now >= since + view.live.timings.ttl {
-            self.leave(create, &Cause::Fruitless, view, wants);
-        }
-    }
-
-    fn step_leaving(
-        &mut self,
-        create: i64,
-        (since, asked_since, asked_at): (Moment, Option<Moment>, Moment),
-        view: &View<'_>,
-        wants: &mut Wants,
-    ) {
-        let t = &view.live.timings;
-        if !self.is_off() && view.guards.on(Guard::OffBeforeRelease) {
-            if view.now >= since + t.word_bound {
-                wants.end_session = Some(EndSession::NoKernelWord);
-            }
-            return;
-        }
-        if !view.guards.on(Guard::OneTurn) && self.may_take(view) {
-            return self.take(create, view, wants);
-        }
-        if asked_since.is_some() && view.now < asked_at + t.retry {
-            return;
-        }
-        let first = asked_since.unwrap_or(view.now);
-        if view.now >= first + t.ttl {
-            wants.end_session = Some(EndSession::KeyStays);
-        }
-        // From here on the key is dead to us, whatever becomes of the order.
-        self.dead = self.dead.max(create);
-        wants.step_back.push((self.key(view), create));
-        self.state = State::Leaving { create, since, asked_since: Some(first), asked_at: view.now };
-    }
-
-    /// Reasons to leave the queue that hold in every state. Whoever is paused by its link waits for better news.
-    fn must_leave(&self, view: &View<'_>, paused: bool) -> Option<Cause> {
-        match view.ending {
-            Ending::Leaving | Ending::LettingGo => Some(Cause::Stopping),
-            Ending::No if self.link.is_none() && !paused => Some(Cause::LinkDown),
-            Ending::No => None,
-        }
-    }
-
-    /// What takes an address off a holder at once: the order to let go, the fence, the link.
-    fn pause_or_leave(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) -> bool {
-        if view.ending == Ending::LettingGo {
-            self.leave(create, &Cause::Stopping, view, wants);
-            return true;
-        }
-        let fenced = view.live.is_fenced(view.now);
-        if !fenced && self.link.is_some() {
-            return false;
-        }
-        let cause = if fenced { Cause::Fenced } else { Cause::LinkDown };
-        self.take_off(&cause, true, wants);
-        self.state = State::Paused { create, since: view.now };
-        true
-    }
-
-    fn fail_put(&mut self, create: i64, outcome: Outcome, view: &View<'_>, wants: &mut Wants) {
-        let cause = match outcome {
-            Outcome::NotOurs(what) => Cause::NotOurs(what),
-            Outcome::Failed(what) => Cause::PutFailed(what),
-            Outcome::Present | Outcome::Absent => Cause::PutFailed("it is gone from the link".into()),
-        };
-        self.fail(create, &cause, view, wants);
-    }
-
-    /// Gives the turn up for a cause on this node: the next time we stand after a while.
-    fn fail(&mut self, create: i64, cause: &Cause, view: &View<'_>, wants: &mut Wants) {
-        self.failures = self.failures.saturating_add(1);
-        self.failed_at = view.now;
-        self.repairs.clear();
-        self.leave(create, cause, view, wants);
-    }
-
-    fn leave(&mut self, create: i64, cause: &Cause, view: &View<'_>, wants: &mut Wants) {
-        if !self.is_wished() {
-            wants.tell(Note::LeftQueue { vip: self.id, cause: cause.clone() });
-        }
-        self.take_off(cause, false, wants);
-        self.leave_state(create, view);
-    }
-
-    fn leave_state(&mut self, create: i64, view: &View<'_>) {
-        self.state = State::Leaving { create, since: view.now, asked_since: None, asked_at: view.now };
-    }
-
-    fn take_off(&mut self, cause: &Cause, kept_place: bool, wants: &mut Wants) {
-        if self.is_wished() {
-            wants.tell(Note::LetGo { vip: self.id, cause: cause.clone(), kept_place });
-            self.want(Wish::Absent, wants);
-        }
-    }
-
-    /// A new number only when present and absent flip: a later fence is the same wish.
-    fn want(&mut self, wish: Wish, wants: &mut Wants) {
-        if (wish == Wish::Absent) != (self.wish == Wish::Absent) {
-            self.generation.0 += 1;
-            self.settled = None;
-        }
-        self.wish = wish;
-        wants.actions.push(self.wish());
-    }
-
     /// When it wants to be looked at again.
     pub fn deadline(&self, live: &Live, now: Moment) -> Option<Moment> {
         let t = &live.timings;
@@ -661,7 +349,7 @@ impl Contender {
                 Some(probe.min(p.since + t.ttl))
             }
             State::Taking { since, .. } => earliest([Some(*since + t.word_bound), live.fence]),
-            State::Holding { announce_at, .. } => earliest([*announce_at, live.fence]),
+            State::Holding { announcing, .. } => earliest([announcing.due, live.fence]),
             State::Paused { since, .. } => Some(*since + t.ttl),
             State::Leaving { since, asked_since: None, .. } => Some(*since + t.word_bound),
             State::Leaving { asked_at, .. } => Some(*asked_at + t.retry),

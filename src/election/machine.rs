@@ -1,5 +1,7 @@
 //! [`Election`]: one fact in, orders out, by the same call.
 
+mod ending;
+
 use std::time::Duration;
 
 use super::action::{Action, Cause, Note};
@@ -7,11 +9,12 @@ use super::contender::{Contender, EndSession, Ending, View, Wants, earliest};
 use super::event::{Event, Generation, Header, LeaseId, Pair, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::{Ignored, Picture};
-use super::record::{Key, NodeRecord, Released, node_key};
+use super::record::{NodeRecord, Released, node_key};
 use super::session::{Counted, History, Live, Session, Verdict};
 use super::timings::Timings;
 use crate::moment::Moment;
 use crate::plan::Plan;
+use ending::Stop;
 
 /// How often a lease is asked for while none comes.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -33,30 +36,6 @@ pub struct Settings {
     pub margin: Option<Duration>,
     /// Which guards stand (all, outside tests).
     pub guards: Guards,
-}
-
-/// The daemon's end.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum Stop {
-    No,
-    /// `leaving` was ordered; holders serve on until it is seen or the bound is past.
-    Leaving {
-        since: Moment,
-    },
-    /// Addresses off, then keys.
-    LettingGo {
-        since: Moment,
-    },
-    /// The lease is being revoked.
-    Revoking {
-        lease: LeaseId,
-        since: Moment,
-    },
-    /// Second signal: addresses off, nothing else.
-    Now {
-        since: Moment,
-    },
-    Finished,
 }
 
 /// The election of this node's VIPs.
@@ -105,6 +84,9 @@ impl Election {
 
     /// When it wants a `Tick`, at the latest; none: never.
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
+        if self.stop == Stop::Finished {
+            return None;
+        }
         let session = match &self.session {
             Session::Silent { .. } | Session::Asking { .. } if self.stop != Stop::No => None,
             Session::Silent { until } => Some(*until),
@@ -419,86 +401,6 @@ impl Election {
         let revoking = matches!(self.stop, Stop::Revoking { .. });
         if written || revoking { None } else { live.record_at.map(|at| at + live.timings.retry) }
     }
-
-    // ---- the end ----
-
-    fn begin_stop(&mut self, now: Moment, wants: &mut Wants) {
-        if self.stop != Stop::No {
-            return;
-        }
-        let holds = self.contenders.iter().any(Contender::is_wished);
-        self.stop = if holds { Stop::Leaving { since: now } } else { Stop::LettingGo { since: now } };
-        if let (true, Session::Live(live)) = (holds, &mut self.session) {
-            live.record_at = Some(now);
-            let record = live.record(&self.settings.node, &self.settings.version, true);
-            wants.actions.push(Action::WriteRecord { lease: live.lease, record });
-        }
-    }
-
-    fn advance_stop(&mut self, now: Moment, wants: &mut Wants) {
-        let bounds = self.stop_bounds();
-        let off = self.contenders.iter().all(Contender::is_off);
-        match self.stop.clone() {
-            Stop::No | Stop::Finished => {}
-            Stop::Leaving { since } => {
-                if self.leaving_seen() || now >= since + bounds.leaving || self.lease().is_none() {
-                    self.stop = Stop::LettingGo { since: now };
-                    self.advance(now, wants);
-                }
-            }
-            Stop::LettingGo { since } => match self.lease() {
-                Some(lease) if off && self.contenders.iter().all(|c| self.has_no_key(c, lease)) => {
-                    wants.actions.push(Action::RevokeLease { lease, record: None });
-                    self.stop = Stop::Revoking { lease, since: now };
-                }
-                None if off => self.finish(self.former.is_none(), wants),
-                _ if now >= since + bounds.stop => self.finish(false, wants),
-                _ => {}
-            },
-            Stop::Revoking { since, .. } if now >= since + bounds.stop => self.finish(false, wants),
-            Stop::Revoking { .. } => {}
-            Stop::Now { since } if off || now >= since + bounds.word => self.finish(false, wants),
-            Stop::Now { .. } => {}
-        }
-    }
-
-    fn has_no_key(&self, contender: &Contender, lease: LeaseId) -> bool {
-        self.picture.get(&contender.key_under(&self.settings.prefix, lease)).is_none()
-    }
-
-    fn leaving_seen(&self) -> bool {
-        let key: Option<Key> = self.lease().map(|l| node_key(&self.settings.prefix, l));
-        key.and_then(|k| self.picture.node(&k)).is_some_and(|r| r.leaving)
-    }
-
-    fn stop_bounds(&self) -> StopBounds {
-        let t = match &self.session {
-            Session::Live(live) => live.timings.clone(),
-            Session::Silent { .. } | Session::Asking { .. } => Timings::new(super::timings::LEAST_TTL, None),
-        };
-        StopBounds { leaving: t.leaving_bound, stop: t.stop_bound + t.word_bound, word: t.word_bound }
-    }
-
-    fn stop_deadline(&self) -> Option<Moment> {
-        let bounds = self.stop_bounds();
-        match self.stop {
-            Stop::No | Stop::Finished => None,
-            Stop::Leaving { since } => Some(since + bounds.leaving),
-            Stop::LettingGo { since } | Stop::Revoking { since, .. } => Some(since + bounds.stop),
-            Stop::Now { since } => Some(since + bounds.word),
-        }
-    }
-
-    fn finish(&mut self, clean: bool, wants: &mut Wants) {
-        self.stop = Stop::Finished;
-        wants.actions.push(Action::Finish { clean });
-    }
-}
-
-struct StopBounds {
-    leaving: Duration,
-    stop: Duration,
-    word: Duration,
 }
 
 fn tell_ignored(ignored: Vec<Ignored>, wants: &mut Wants) {

@@ -25,6 +25,9 @@ pub fn most_margin(ttl: Duration) -> Duration {
     ttl.saturating_sub(ttl / 10).saturating_sub(HOLD)
 }
 
+/// The kernel must confirm within this that an address is on or off.
+pub const WORD_BOUND: Duration = Duration::from_secs(2);
+
 /// The durations a session lives by. All but the first three do not depend on the lease.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Timings {
@@ -46,10 +49,6 @@ pub struct Timings {
     pub probe_good: Duration,
     /// From one answered probing to the next.
     pub probe_pause: Duration,
-    /// How long `leaving` may take before the address goes off all the same.
-    pub leaving_bound: Duration,
-    /// How long etcd may take to hear of a planned end, once the addresses are off.
-    pub stop_bound: Duration,
     /// When to announce, counted from the taking.
     pub announce: Vec<Duration>,
     /// From one later announcement to the next; none if `None`.
@@ -73,11 +72,9 @@ impl Timings {
             retry: 500 * MS,
             deaf_after: 100 * MS,
             least_hold: 1000 * MS,
-            word_bound: 2000 * MS,
+            word_bound: WORD_BOUND,
             probe_good: 1000 * MS,
             probe_pause: 200 * MS,
-            leaving_bound: 200 * MS,
-            stop_bound: 2000 * MS,
             announce: [0, 100, 1100, 2200, 5000].map(|ms| ms * MS).to_vec(),
             refresh: Some(60_000 * MS),
             repair_limit: 10,

@@ -35,10 +35,8 @@ impl Lab {
     fn start(endpoints: Vec<String>) -> Self {
         let (tell, events) = mpsc::channel(64);
         // `RUST_LOG=vipd=debug` shows what the adapter does.
-        let _set_already = tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-            .with_test_writer()
-            .try_init();
+        let _set_already =
+            tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
         let etcd = Etcd::start(&conf(endpoints), config::Ttl::Auto, tell);
         Self { etcd, events, seen: Vec::new() }
     }

@@ -1,0 +1,36 @@
+//! Transcripts: one situation a file, told in lines that people can read, with what the election ordered under each.
+//!
+//! A line is a time (in seconds since the start) and a fact; the lines under it that begin with `->` are what came of it.
+//! `VIPD_BLESS=1 cargo test --lib scenarios` writes the orders anew: read the diff.
+
+mod script;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use script::Script;
+
+#[test]
+fn every_transcript_is_what_the_election_does() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let bless = std::env::var_os("VIPD_BLESS").is_some();
+    let mut files: Vec<_> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "txt"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 10, "only {} transcripts in {}", files.len(), dir.display());
+    let mut wrong = String::new();
+    for file in files {
+        let old = std::fs::read_to_string(&file).unwrap();
+        let new = Script::play(&old);
+        if bless {
+            std::fs::write(&file, &new).unwrap();
+        } else if old != new {
+            let differs = old.lines().zip(new.lines()).position(|(a, b)| a != b).unwrap_or(0);
+            let _ = writeln!(wrong, "{}: line {} differs; it should read\n{new}", file.display(), differs + 1);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}

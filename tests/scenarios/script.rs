@@ -1,0 +1,282 @@
+//! The language of transcripts: a line of text is a fact, an order is a line of text.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::election::action::{Action, Note, Wish};
+use crate::election::event::{
+    Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Record, ShortRead, VipId,
+};
+use crate::election::guards::Guards;
+use crate::election::machine::{Election, Settings};
+use crate::election::record::{Key, NodeRecord, Released};
+use crate::moment::Moment;
+use crate::plan::{Plan, PlannedVip};
+
+const CLUSTER: u64 = 7;
+const TTL: Duration = Duration::from_secs(5);
+
+pub struct Script {
+    election: Election,
+    /// The virtual prefix: only to count keys for pairs that agree.
+    keys: Vec<(Key, i64)>,
+    revision: i64,
+    term: u64,
+    generation: Generation,
+    round: u64,
+    /// Time passes unseen until then.
+    frozen_until: Option<Moment>,
+}
+
+impl Script {
+    /// Plays a transcript's facts and writes it anew with what the election orders now.
+    pub fn play(text: &str) -> String {
+        let plan = Plan { vips: vec![PlannedVip::for_test(VipId(0), ip("10.0.0.9"))] };
+        let settings = Settings {
+            node: "me".into(),
+            version: "1".into(),
+            prefix: "vipd".into(),
+            margin: None,
+            guards: Guards::default(),
+        };
+        let (election, first) = Election::start(settings, &plan, at("0"));
+        let mut script = Self {
+            election,
+            keys: Vec::new(),
+            revision: 10,
+            term: 3,
+            generation: Generation(1),
+            round: 0,
+            frozen_until: None,
+        };
+        let mut told = String::new();
+        let mut begun = false;
+        for line in text.lines().filter(|l| !l.starts_with("   ")) {
+            if !begun && line.starts_with(|c: char| c.is_ascii_digit()) {
+                begun = true;
+                script.tell(&mut told, "start", &first);
+            }
+            if line == "start" {
+                continue;
+            }
+            if let Some(until) = line.strip_prefix("frozen until ") {
+                script.frozen_until = Some(at(until));
+            }
+            if !line.starts_with(|c: char| c.is_ascii_digit()) {
+                told += &format!("{line}\n");
+                continue;
+            }
+            let (time, fact) = line.split_once(' ').unwrap();
+            script.let_time_pass(time, &mut told);
+            let event = script.event(fact.trim(), at(time));
+            let actions = script.election.handle(event, at(time));
+            script.tell(&mut told, line, &actions);
+        }
+        told
+    }
+
+    /// Ticks that come before the next line are lines of their own.
+    fn let_time_pass(&mut self, until: &str, told: &mut String) {
+        let mut now = None::<Moment>;
+        while let Some(due) = self.election.deadline(now.unwrap_or(at("0"))).filter(|d| *d < at(until)) {
+            if self.frozen_until.is_some_and(|thaw| due < thaw) {
+                return;
+            }
+            assert!(now != Some(due), "it spins at {due:?} after\n{told}");
+            now = Some(due);
+            let actions = self.election.handle(Event::Tick, due);
+            // A renewal that falls due is worth a line only where something else happens with it.
+            if actions.iter().any(|a| !matches!(a, Action::Renew { .. })) {
+                *told += &format!("   (at {:.3})\n", since_start(due));
+                self.orders(told, &actions);
+            }
+        }
+    }
+
+    fn tell(&mut self, told: &mut String, line: &str, actions: &[Action]) {
+        *told += &format!("{line}\n");
+        self.orders(told, actions);
+    }
+
+    fn orders(&mut self, told: &mut String, actions: &[Action]) {
+        for action in actions {
+            if let Action::Put { generation, .. } = action {
+                self.generation = *generation;
+            }
+            if let Action::Probe { round, .. } = action {
+                self.round = *round;
+            }
+            *told += &format!("   -> {}\n", order(action));
+        }
+    }
+
+    fn event(&mut self, fact: &str, now: Moment) -> Event {
+        let words: Vec<&str> = fact.split_whitespace().collect();
+        let vip = VipId(0);
+        match words.as_slice() {
+            ["granted", lease] => {
+                Event::LeaseGranted { lease: id(lease), ttl: TTL, sent_at: now, header: self.header() }
+            }
+            ["lost", lease] => Event::LeaseLost { lease: id(lease) },
+            ["revoked", lease] => Event::LeaseRevoked { lease: id(lease) },
+            ["link", "up"] => Event::Link { vip, link: Some(LinkId(2)) },
+            ["link", "down"] => Event::Link { vip, link: None },
+            ["on"] => self.settled(Outcome::Present),
+            ["off"] => self.settled(Outcome::Absent),
+            ["late-news", generation, "off"] => {
+                Event::Settled { vip, generation: Generation(generation.parse().unwrap()), outcome: Outcome::Absent }
+            }
+            ["put-failed"] => self.settled(Outcome::Failed("no permission".into())),
+            ["not-ours"] => self.settled(Outcome::NotOurs("10.0.0.9/24 on eth0".into())),
+            ["repaired"] => Event::Repaired { vip, generation: self.generation },
+            ["silence"] => Event::ProbeSilent { vip, round: self.round },
+            ["answer"] => Event::ProbeAnswered { vip, round: self.round, by: "02:00:00:00:00:01".into() },
+            ["stop"] => Event::Stop,
+            ["stop-now"] => Event::StopNow,
+            ["tick"] => Event::Tick,
+            ["new-term"] => {
+                self.term += 1;
+                Event::Tick
+            }
+            ["pair", rest @ ..] => Event::PairAnswered(self.pair(rest, now)),
+            ["read", entries @ ..] => self.read(entries, now),
+            ["seen", changes @ ..] => self.seen(changes),
+            _ => panic!("no such fact: {fact}"),
+        }
+    }
+
+    fn settled(&self, outcome: Outcome) -> Event {
+        Event::Settled { vip: VipId(0), generation: self.generation, outcome }
+    }
+
+    fn header(&self) -> Header {
+        Header { cluster: CLUSTER, term: self.term, revision: self.revision }
+    }
+
+    /// `pair LEASE sent=TIME [old-term] [keys=N] [behind]`
+    fn pair(&self, words: &[&str], now: Moment) -> Pair {
+        let named = |name: &str| words.iter().find_map(|w| w.strip_prefix(name));
+        let sent_at = named("sent=").map_or(now, at);
+        let term = if words.contains(&"old-term") { self.term - 1 } else { self.term };
+        let count = named("keys=").map_or(self.keys.len() as u64, |n| n.parse().unwrap());
+        let newest = self.keys.iter().map(|k| k.1).max().unwrap_or(0);
+        let revision = if words.contains(&"behind") { 2 } else { self.revision };
+        let header = Header { revision, ..self.header() };
+        Pair {
+            lease: id(words[0]),
+            sent_at,
+            answered_at: sent_at,
+            ttl: TTL,
+            renewed: Header { term, ..self.header() },
+            read: ShortRead { sent_at: now, header, count, newest },
+        }
+    }
+
+    /// `read [KEY@CREATE ...]`
+    fn read(&mut self, words: &[&str], now: Moment) -> Event {
+        let entries: Vec<Entry> = words.iter().map(|w| entry(w)).collect();
+        self.keys = entries.iter().map(|e| (e.key.clone(), e.modified)).collect();
+        self.revision = self.keys.iter().map(|k| k.1).max().unwrap_or(0).max(self.revision);
+        Event::PictureRead { sent_at: now, header: self.header(), entries }
+    }
+
+    /// `seen [+KEY@CREATE ...] [-KEY ...] [word:LEASE=KEY@CREATE]`: one revision, the next or that of the first `+`.
+    fn seen(&mut self, words: &[&str]) -> Event {
+        self.revision += 1;
+        let mut changes = Vec::new();
+        for word in words {
+            if let Some(key) = word.strip_prefix('-') {
+                self.keys.retain(|k| k.0 != full(key));
+                changes.push(Change::Deleted(full(key)));
+                continue;
+            }
+            let mut new = match word.strip_prefix("word:") {
+                Some(word) => node_record(word),
+                None => entry(word.strip_prefix('+').unwrap()),
+            };
+            new.modified = self.revision.max(new.modified);
+            self.revision = new.modified;
+            self.keys.retain(|k| k.0 != new.key);
+            self.keys.push((new.key.clone(), new.modified));
+            changes.push(Change::Put(new));
+        }
+        Event::Changed { revision: self.revision, changes }
+    }
+}
+
+/// `10.0.0.9/a1@12` is a candidate, `.nodes/a1@12` a node's record (with `!` behind it: leaving).
+fn entry(text: &str) -> Entry {
+    let (name, create) = text.split_once('@').unwrap();
+    let (create, leaving) = create.strip_suffix('!').map_or((create, false), |c| (c, true));
+    let create = create.parse().unwrap();
+    let (group, lease) = name.split_once('/').unwrap();
+    let record = match group {
+        ".nodes" => Record::Node { lease: id(lease), record: NodeRecord { leaving, ..NodeRecord::default() } },
+        address => Record::Candidate { lease: id(lease), addresses: vec![ip(address)], who: format!("node-{lease}") },
+    };
+    Entry { key: full(name), create, modified: create, record }
+}
+
+/// `LEASE=KEY@CREATE`: the record of that lease says the word for that candidate.
+fn node_record(text: &str) -> Entry {
+    let (lease, released) = text.split_once('=').unwrap();
+    let (key, create) = released.split_once('@').unwrap();
+    let released = vec![Released { key: full(key), create: create.parse().unwrap() }];
+    let record = NodeRecord { released, ..NodeRecord::default() };
+    let record = Record::Node { lease: id(lease), record };
+    Entry { key: full(&format!(".nodes/{lease}")), create: 1, modified: 1, record }
+}
+
+fn full(name: &str) -> Key {
+    Key(format!("vipd/{name}").into_bytes())
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn id(text: &str) -> LeaseId {
+    LeaseId(i64::from_str_radix(text, 16).unwrap())
+}
+
+fn at(seconds: &str) -> Moment {
+    Moment::from_millis((seconds.parse::<f64>().unwrap() * 1000.0).round() as i64 + 100_000)
+}
+
+fn since_start(m: Moment) -> f64 {
+    (m.as_nanos() / 1_000_000 - 100_000) as f64 / 1000.0
+}
+
+/// An order, short.
+fn order(action: &Action) -> String {
+    match action {
+        Action::GrantLease => "ask for a lease".into(),
+        Action::Renew { lease } => format!("renew {lease}"),
+        Action::RevokeLease { lease, record: None } => format!("revoke {lease}"),
+        Action::RevokeLease { lease, record: Some(record) } => format!("revoke {lease}, saying {}", words(record)),
+        Action::ReadAll => "read all again".into(),
+        Action::Stand { key, .. } => format!("create {key}"),
+        Action::WriteRecord { record, .. } => format!("write the node's record{}", words(record)),
+        Action::StepBack { key, create, record, .. } => format!("delete {key}@{create}, saying {}", words(record)),
+        Action::Put { generation, wish: Wish::Until(fence), .. } => {
+            format!("address on until {:.3} (wish {})", since_start(*fence), generation.0)
+        }
+        Action::Put { generation, wish: Wish::Absent, .. } => format!("address off (wish {})", generation.0),
+        Action::Probe { .. } => "probe".into(),
+        Action::Announce { .. } => "announce".into(),
+        Action::Finish { clean } => format!("finish{}", if *clean { "" } else { ", not all given back" }),
+        Action::Tell(note) => format!("tell: {}", told(note)),
+    }
+}
+
+fn told(note: &Note) -> String {
+    let text = format!("{note:?}");
+    text.replace("vip: VipId(0), ", "").replace(" { vip: VipId(0) }", "")
+}
+
+fn words(record: &NodeRecord) -> String {
+    let released: Vec<_> = record.released.iter().map(|r| format!("{}@{} is off", r.key, r.create)).collect();
+    let leaving = record.leaving.then(|| "leaving".to_owned());
+    let all: Vec<_> = leaving.into_iter().chain(released).collect();
+    if all.is_empty() { String::new() } else { format!(": {}", all.join(", ")) }
+}
