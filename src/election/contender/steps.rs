@@ -18,7 +18,7 @@ impl Contender {
     pub fn step(&mut self, view: &View<'_>, wants: &mut Wants) -> bool {
         let before = self.state.clone();
         if let Some(create) = self.create()
-            && view.picture.get(&self.key(view)).map(|e| e.create) != Some(create)
+            && !self.stands(create, view)
         {
             self.key_gone(create, wants);
             return true;
@@ -36,6 +36,13 @@ impl Contender {
             }
         }
         self.state != before
+    }
+
+    /// Whether our candidate still stands. A key that somebody wrote over, so that it hangs on our lease no more, counts
+    /// for nobody: then we have none either. It has our name all the same, so whoever leaves sees it gone first.
+    fn stands(&self, create: i64, view: &View<'_>) -> bool {
+        let leaves = matches!(self.state, State::Leaving { .. });
+        view.picture.get(&self.key(view)).is_some_and(|e| e.create == create && (leaves || e.record.is_candidate()))
     }
 
     fn key_gone(&mut self, create: i64, wants: &mut Wants) {
@@ -183,7 +190,15 @@ impl Contender {
             None if view.now >= since + view.live.timings.word_bound => {
                 self.fail(create, &Cause::PutFailed("the kernel gave no answer".into()), view, wants);
             }
-            None => {}
+            // Ordered with little more than a second left, it may have come too late for a whole one.
+            None => self.follow_fence(view, wants),
+        }
+    }
+
+    /// The wish moves with the fence, under the same number.
+    fn follow_fence(&mut self, view: &View<'_>, wants: &mut Wants) {
+        if let Some(fence) = view.live.fence.filter(|f| self.wish != Wish::Until(*f)) {
+            self.want(Wish::Until(fence), wants);
         }
     }
 
@@ -197,9 +212,7 @@ impl Contender {
         if self.repairs.len() > view.live.timings.repair_limit {
             return self.fail(create, &Cause::Fought, view, wants);
         }
-        if let Some(fence) = view.live.fence.filter(|f| self.wish != Wish::Until(*f)) {
-            self.want(Wish::Until(fence), wants);
-        }
+        self.follow_fence(view, wants);
         self.announce(view, wants);
     }
 
