@@ -1,4 +1,6 @@
 //! The command line as an operator meets it: exit codes, refusals, what `check` says.
+#![cfg(feature = "daemon")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -5,7 +5,7 @@ mod ending;
 use std::time::Duration;
 
 use super::action::{Action, Cause, Note};
-use super::contender::{Contender, EndSession, Ending, View, Wants, earliest};
+use super::contender::{Contender, EndSession, Ending, StepBack, View, Wants, earliest};
 use super::event::{Change, Entry, Event, Generation, Header, LeaseId, Pair, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::{Ignored, Picture};
@@ -363,8 +363,10 @@ impl Election {
 
     fn step_back(&mut self, wants: &mut Wants) {
         let Session::Live(live) = &mut self.session else { return };
-        for (key, create) in std::mem::take(&mut wants.step_back) {
-            live.release(Released { key: key.clone(), create });
+        for StepBack { key, create, word } in std::mem::take(&mut wants.step_back) {
+            if word {
+                live.release(Released { key: key.clone(), create });
+            }
             let record = live.record(&self.settings.node, &self.settings.version, self.stop != Stop::No);
             wants.actions.push(Action::StepBack { key, create, lease: live.lease, record });
         }

@@ -260,11 +260,11 @@ fn order(action: &Action) -> String {
         Action::GrantLease => "ask for a lease".into(),
         Action::Renew { lease } => format!("renew {lease}"),
         Action::RevokeLease { lease, record: None } => format!("revoke {lease}"),
-        Action::RevokeLease { lease, record: Some(record) } => format!("revoke {lease}, saying {}", words(record)),
+        Action::RevokeLease { lease, record: Some(record) } => format!("revoke {lease}{}", words(record)),
         Action::ReadAll => "read all again".into(),
         Action::Stand { key, .. } => format!("create {key}"),
         Action::WriteRecord { record, .. } => format!("write the node's record{}", words(record)),
-        Action::StepBack { key, create, record, .. } => format!("delete {key}@{create}, saying {}", words(record)),
+        Action::StepBack { key, create, record, .. } => format!("delete {key}@{create}{}", words(record)),
         Action::Put { generation, wish: Wish::Until(fence), .. } => {
             format!("address on until {:.3} (wish {})", since_start(*fence), generation.0)
         }

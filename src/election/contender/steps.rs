@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Announcing, Contender, EndSession, Ending, Probe, Proving, State, View, Wants};
+use super::{Announcing, Contender, EndSession, Ending, Probe, Proving, State, StepBack, View, Wants};
 use crate::election::action::{Action, Cause, Note, Wish};
 use crate::election::event::Outcome;
 use crate::election::guards::Guard;
@@ -31,8 +31,8 @@ impl Contender {
             State::Taking { create, since } => self.step_taking(create, since, view, wants),
             State::Holding { create, .. } => self.step_holding(create, view, wants),
             State::Paused { create, since } => self.step_paused(create, since, view, wants),
-            State::Leaving { create, since, asked_since, asked_at } => {
-                self.step_leaving(create, (since, asked_since, asked_at), view, wants);
+            State::Leaving { create, word, since, asked_since, asked_at } => {
+                self.step_leaving((create, word), (since, asked_since, asked_at), view, wants);
             }
         }
         self.state != before
@@ -253,7 +253,7 @@ impl Contender {
 
     fn step_leaving(
         &mut self,
-        create: i64,
+        (create, word): (i64, bool),
         (since, asked_since, asked_at): (Moment, Option<Moment>, Moment),
         view: &View<'_>,
         wants: &mut Wants,
@@ -277,8 +277,8 @@ impl Contender {
         }
         // From here on the key is dead to us, whatever becomes of the order.
         self.dead = self.dead.max(create);
-        wants.step_back.push((self.key(view), create));
-        self.state = State::Leaving { create, since, asked_since: Some(first), asked_at: view.now };
+        wants.step_back.push(StepBack { key: self.key(view), create, word });
+        self.state = State::Leaving { create, word, since, asked_since: Some(first), asked_at: view.now };
     }
 
     /// Reasons to leave the queue that hold in every state. Whoever is paused by its link waits for better news.
@@ -332,7 +332,8 @@ impl Contender {
     }
 
     fn leave_state(&mut self, create: i64, view: &View<'_>) {
-        self.state = State::Leaving { create, since: view.now, asked_since: None, asked_at: view.now };
+        let word = !matches!(self.state, State::Proving(_));
+        self.state = State::Leaving { create, word, since: view.now, asked_since: None, asked_at: view.now };
     }
 
     pub(super) fn take_off(&mut self, cause: &Cause, kept_place: bool, wants: &mut Wants) {
