@@ -85,6 +85,24 @@ impl World {
         bail!("{} has no candidate for {vip}: {listed}", self.nodes[node].name)
     }
 
+    /// The two nodes that wait behind the holder, in the order of their turns.
+    pub(crate) fn queue_behind(&self, holder: NodeIndex) -> Result<(NodeIndex, NodeIndex)> {
+        let vip = self.options.vips.first().context("a world without a VIP")?.ip;
+        let listed = shell::output(self.etcdctl().args([
+            "get",
+            "--prefix",
+            "--sort-by=CREATE",
+            "--print-value-only",
+            &format!("vipd/{vip}/"),
+        ]))?;
+        let named = |line: &str| self.nodes.iter().position(|node| line.contains(&format!("\"{}\"", node.name)));
+        let waiting: Vec<NodeIndex> = listed.lines().filter_map(named).filter(|node| *node != holder).collect();
+        match waiting.as_slice() {
+            [next, third] => Ok((*next, *third)),
+            others => bail!("{} wait behind {}", self.names(others), self.names(&[holder])),
+        }
+    }
+
     /// How many candidates stand for an address.
     pub(crate) fn candidates(&self, vip: std::net::IpAddr) -> usize {
         let listed = shell::output(self.etcdctl().args(["get", "--prefix", "--keys-only", &format!("vipd/{vip}/")]));
