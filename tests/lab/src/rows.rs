@@ -23,7 +23,7 @@ pub(crate) fn hand_in(name: &str, tally: &Tally, end: &str) -> Result<()> {
 }
 
 fn cells(name: &str, tally: &Tally, end: &str) -> [String; 8] {
-    let rounds = tally.outage.count().to_string();
+    let rounds = tally.outage.count().max(tally.back.count()).to_string();
     let [off, back, gap, outage] = [&tally.off, &tally.back, &tally.gap, &tally.outage].map(cell);
     // A round with an overlap is an error before it gets here.
     [name.to_owned(), rounds, off, back, gap, outage, "0".to_owned(), end.to_owned()]

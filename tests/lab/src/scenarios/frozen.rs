@@ -20,7 +20,7 @@ const SHORT: Duration = Duration::from_secs(2);
 /// So long that the others have taken over.
 const LONG: Duration = Duration::from_secs(7);
 const PATIENCE: Duration = Duration::from_secs(12);
-const THAWED: Duration = Duration::from_secs(4);
+const THAWED: Duration = Duration::from_secs(3);
 
 /// Short and long freezes, and some that end just about when the fence, the kernel's clock and the lease do.
 pub(super) fn any_instant(lab: &Context) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::scenario::Context;
 use crate::world::{Options, VIP, World};
 
 const PATIENCE: Duration = Duration::from_secs(15);
-const WATCHED: Duration = Duration::from_secs(3);
+const WATCHED: Duration = Duration::from_secs(2);
 
 /// The holder is killed, the next one in the middle of its takeover; then the old holder is started again with its old
 /// runtime directory, and then the other one.

@@ -30,6 +30,12 @@ impl World {
         Ok(())
     }
 
+    /// Whether a member beside that node's says that it leads.
+    pub(crate) fn leads_beside(&self, node: NodeIndex) -> bool {
+        let others = self.nodes.iter().enumerate().filter(|(index, _)| *index != node);
+        others.into_iter().any(|(_, other)| etcd::leads(other.address))
+    }
+
     /// As `etcdctl` wants it.
     fn member_id(&self, node: NodeIndex) -> Result<String> {
         let mut ask = keys::etcdctl(&etcd::client_url(self.nodes[node].address));

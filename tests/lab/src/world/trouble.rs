@@ -66,9 +66,12 @@ impl World {
         self.nodes[node].proxies.iter().for_each(crate::proxy::Proxy::deafen);
     }
 
-    /// The disk under a node's etcd member stalls.
+    /// The disk under a node's etcd member stalls, with a write under way: a quiet etcd would not even notice.
     pub(crate) fn stall_disk(&self, node: NodeIndex, atmost: Duration) -> Result<Stall> {
-        Stall::begin(self.nodes[node].etcd.pid().context("that etcd does not run")?, atmost)
+        let stall = Stall::begin(self.nodes[node].etcd.pid().context("that etcd does not run")?, atmost)?;
+        // It may well be answered: two members that write are a majority.
+        let _ = shell::output(self.etcdctl().args(["--command-timeout=1s", "put", "lab/stall", "x"]));
+        Ok(stall)
     }
 
     /// The key of a node's candidate for an address, and its lease in hexadecimal.
