@@ -23,7 +23,7 @@ pub(super) fn no_quorum(lab: &Context) -> Result<()> {
     world.one_holder(VIP, PATIENCE)?;
     let probe = world.probe(VIP)?;
     let (mut tally, mut healed) = (Tally::default(), Tally::default());
-    for _ in 0..lab.rounds(1, 3) {
+    for _ in 0..lab.rounds(1, 2) {
         let holder = world.one_holder(VIP, PATIENCE)?;
         world.all_stand(VIP)?;
         clock::sleep(Duration::from_secs(1));

@@ -55,7 +55,7 @@ pub(super) fn node_lost(lab: &Context) -> Result<()> {
     world.one_holder(VIP, PATIENCE)?;
     let probe = world.probe(VIP)?;
     let (mut followers, mut leaders) = (Tally::default(), Tally::default());
-    for _ in 0..lab.rounds(1, 10) {
+    for _ in 0..lab.rounds(1, 5) {
         lose_node(&mut world, &probe, false, &mut followers)?;
         lose_node(&mut world, &probe, true, &mut leaders)?;
     }

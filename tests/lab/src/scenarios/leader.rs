@@ -60,15 +60,17 @@ pub(super) fn troubled(lab: &Context) -> Result<()> {
         ("etcd leader (another node) frozen for 8 s", freeze),
         ("etcd leader's (another node's) disk stalled 14 s", stall),
     ];
-    let rounds = lab.rounds(1, 10);
+    let rounds = lab.rounds(1, 5);
     for (name, trouble) in kinds {
         let (mut tally, mut blinks, mut early) = (Tally::default(), 0, 0);
         for _ in 0..rounds {
             let holder = led_from(&world, 1)?;
             let (leader, blow) = ((holder + 1) % 3, Blow::now(&world, VIP, &probe)?);
-            trouble(&mut world, leader)?;
+            let heal = trouble(&mut world, leader)?;
+            led_by_another(&world, leader)?;
             blinks += blow.stays(&world, Duration::ZERO, "trouble with the etcd leader on another node")?;
             tally.add(&blow.course(&world, PATIENCE)?);
+            heal(&mut world)?;
             early += usize::from(revoked_early(&world, holder)?);
         }
         lab.row(name, &tally, &format!("stays, {blinks} blinks{}", old_servers(early, rounds)))?;
@@ -76,29 +78,30 @@ pub(super) fn troubled(lab: &Context) -> Result<()> {
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
-/// Does something to the etcd leader; returns when it is about to go on.
-type Trouble = fn(&mut World, NodeIndex) -> Result<()>;
+/// Does something to the etcd leader, for as long as it should be; returns what lets it go on.
+type Trouble = fn(&mut World, NodeIndex) -> Result<Heal>;
+type Heal = Box<dyn FnOnce(&mut World) -> Result<()>>;
 
-fn die(world: &mut World, leader: NodeIndex) -> Result<()> {
+fn die(world: &mut World, leader: NodeIndex) -> Result<Heal> {
     world.service(leader, Who::Etcd).kill();
     clock::sleep(Duration::from_secs(4));
-    led_by_another(world, leader)?;
-    Fault::Start(leader, Who::Etcd).hit(world)
+    Ok(Box::new(move |world| Fault::Start(leader, Who::Etcd).hit(world)))
 }
 
-fn freeze(world: &mut World, leader: NodeIndex) -> Result<()> {
+fn freeze(world: &mut World, leader: NodeIndex) -> Result<Heal> {
     Fault::Signal(leader, Who::Etcd, Signal::SIGSTOP).hit(world)?;
     clock::sleep(Duration::from_secs(8));
-    led_by_another(world, leader)?;
-    Fault::Signal(leader, Who::Etcd, Signal::SIGCONT).hit(world)
+    Ok(Box::new(move |world| Fault::Signal(leader, Who::Etcd, Signal::SIGCONT).hit(world)))
 }
 
-fn stall(world: &mut World, leader: NodeIndex) -> Result<()> {
-    let stall = world.stall_disk(leader, STALL)?;
-    clock::sleep(STALL);
-    led_by_another(world, leader)?;
-    drop(stall);
-    Ok(())
+fn stall(world: &mut World, leader: NodeIndex) -> Result<Heal> {
+    let until = clock::now() + STALL;
+    let stall = world.stall_disk(leader, STALL + WATCHED)?;
+    clock::sleep_until(until);
+    Ok(Box::new(move |_| {
+        drop(stall);
+        Ok(())
+    }))
 }
 
 /// Else the trouble was none. (The old leader may still call itself one.)
@@ -118,7 +121,7 @@ fn revoked_early(world: &World, holder: NodeIndex) -> Result<bool> {
     let changes = world.monitor.timeline().changes(VIP, returned);
     let moved = changes.iter().any(|change| change.node != holder);
     if moved {
-        let gone = world.keys()?.gone(VIP, returned - WATCHED, Duration::ZERO);
+        let gone = world.keys()?.gone(VIP, returned, Duration::ZERO);
         ensure!(gone.is_some(), "{VIP} moved after the old leader's return, though no key was deleted");
     }
     world.monitor.no_overlap(returned, clock::now())?;
@@ -162,7 +165,7 @@ fn stalled_round(
 ) -> Result<()> {
     let holder = led_from(world, 0)?;
     let blow = Blow::now(world, VIP, probe)?;
-    let stall = world.stall_disk(holder, STALL)?;
+    let stall = world.stall_disk(holder, STALL + WATCHED)?;
     clock::sleep(Duration::from_millis(1500));
     hit(holder).hit(world)?;
     let next = blow.elsewhere(world, PATIENCE)?;

@@ -21,7 +21,7 @@ pub(super) fn flapping(lab: &Context) -> Result<()> {
     let probe = world.probe(VIP)?;
     let mut chance = Chance::new(1);
     let (mut flapped, mut deleted) = (Tally::default(), Tally::default());
-    for _ in 0..lab.rounds(1, 3) {
+    for _ in 0..lab.rounds(1, 2) {
         flap(&world, &probe, &mut chance, Duration::from_secs(if lab.full { 60 } else { 10 }), &mut flapped)?;
         recreate(&mut world, &probe, &mut deleted)?;
     }
