@@ -192,6 +192,8 @@ pub struct Contender {
     failures: u32,
     failed_at: Moment,
     repairs: Vec<Moment>,
+    /// Who stands first and is no daemon: its create revision, since when, and whether that was told.
+    stranger: Option<(i64, Moment, bool)>,
 }
 
 impl Contender {
@@ -212,6 +214,7 @@ impl Contender {
             failures: 0,
             failed_at: Moment::default(),
             repairs: Vec::new(),
+            stranger: None,
         })
     }
 
