@@ -68,9 +68,11 @@ pub(super) fn elect(lab: &Context) -> Result<()> {
     let won = clock::poll_until(Duration::from_secs(5), || someone.said().contains("someone"));
     ensure!(won, "all daemons left, but `etcdctl elect` did not win");
     world.start_daemons()?;
-    let held = world.monitor.wait(Duration::from_secs(4), |timeline| timeline.holder(VIP));
+    let held = world.monitor.wait(Duration::from_secs(8), |timeline| timeline.holder(VIP));
     ensure!(held.is_none(), "{} took {VIP} though another stands first", world.names(&[held.unwrap_or(0)]));
-    lab.say("with `etcdctl elect` first, no daemon takes the address");
+    let loud = (0..world.nodes.len()).map(|node| world.logged(node, &["ERROR", "someone"], Duration::ZERO));
+    let loud = loud.collect::<Result<Vec<_>>>().context("nobody has the VIP, and nobody is loud about it")?;
+    lab.say(format_args!("with `etcdctl elect` first no daemon takes the address; one says: {}", loud[0]));
 
     let left = clock::now();
     someone.signal(Signal::SIGINT)?;
@@ -81,6 +83,9 @@ pub(super) fn elect(lab: &Context) -> Result<()> {
         world.names(&[holder]),
         millis(came.unwrap_or_default())
     ));
+    let mut tally = Tally::default();
+    tally.back.add(came.unwrap_or_default());
+    lab.row("`etcdctl elect` first, then leaves", &tally, "nobody holds meanwhile, ERROR; then one holder")?;
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
