@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::event::{Change, Entry, LeaseId, Record, ShortRead};
-use super::record::{Key, NodeRecord, Released};
+use super::record::{Key, NodeRecord, Released, node_key};
 use crate::moment::Moment;
 
 /// How many owners' words are remembered. A word is needed when its key goes, which is at once.
@@ -188,6 +188,16 @@ impl Picture {
     /// How many candidates stand before this key for any of these addresses; none: it has the turn.
     pub fn before(&self, key: &Key, create: i64, addresses: &[IpAddr]) -> usize {
         addresses.iter().flat_map(|a| self.queue(*a)).filter(|e| e.create < create && e.key != *key).count()
+    }
+
+    /// A candidate that stands first for one of these addresses and is no daemon's: its lease has no node record.
+    pub fn stranger(&self, addresses: &[IpAddr], prefix: &str) -> Option<(i64, &str)> {
+        addresses.iter().filter_map(|a| self.first(*a)).find_map(|entry| match &entry.record {
+            Record::Candidate { lease, who, .. } if self.node(&node_key(prefix, *lease)).is_none() => {
+                Some((entry.create, who.as_str()))
+            }
+            _ => None,
+        })
     }
 
     /// Whether somebody under another lease stands for any of these addresses.
