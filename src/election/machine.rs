@@ -53,6 +53,8 @@ pub struct Election {
     ttl: Duration,
     /// An ended session's lease that still has keys, all with their owner's word; revoked when etcd answers again.
     former: Option<(LeaseId, NodeRecord)>,
+    /// A lease was left to run out, since the kernel did not confirm that its address is off.
+    left: bool,
 }
 
 impl Election {
@@ -70,6 +72,7 @@ impl Election {
             stop: Stop::No,
             ttl: Duration::ZERO,
             former: None,
+            left: false,
         };
         (election, actions)
     }
@@ -316,6 +319,7 @@ impl Election {
             // The lease must end by itself, and nothing is asked of etcd before it has.
             EndSession::NoKernelWord => {
                 let until = live.renewed_at + live.timings.ttl + live.timings.margin;
+                self.left = true;
                 self.end_session(&Cause::NoKernelWord, Some(until), now, wants);
             }
             EndSession::KeyStays if self.contenders.iter().all(Contender::is_off) => {
