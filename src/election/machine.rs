@@ -18,6 +18,8 @@ use ending::Stop;
 
 /// How often a lease is asked for while none comes.
 const ASK_EVERY: Duration = Duration::from_secs(2);
+/// A grant takes two commits; asked for longer ago than this and not answered, it is taken for lost if etcd answers.
+const ASK_PATIENCE: Duration = Duration::from_millis(200);
 /// However pressing, renewals go out no faster than this.
 const RENEW_PAUSE: Duration = Duration::from_millis(50);
 /// A step changes a contender's state at most this often for one fact; the longest true way is five.
@@ -224,8 +226,11 @@ impl Election {
         }
         let ignored = self.picture.read(header.revision, entries, now);
         tell_ignored(ignored, wants);
-        if let Session::Live(live) = &mut self.session {
-            live.proven_by_read(sent_at, header, &self.settings.guards, now);
+        match &mut self.session {
+            Session::Live(live) => live.proven_by_read(sent_at, header, &self.settings.guards, now),
+            // etcd answers: a lease that was asked for in vain is asked for again.
+            Session::Asking { again_at } if now + ASK_EVERY >= *again_at + ASK_PATIENCE => *again_at = now,
+            Session::Asking { .. } | Session::Silent { .. } => {}
         }
     }
 
