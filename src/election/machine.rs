@@ -296,7 +296,10 @@ impl Election {
             Session::Asking { .. } | Session::Live(_) => now + self.ttl,
         };
         self.end_session(&Cause::AnotherHistory, Some(until), now, wants);
-        self.session = Session::Silent { until };
+        // Who never had a session has nothing to wait for, and a lease may be on its way.
+        if !self.ttl.is_zero() {
+            self.session = Session::Silent { until };
+        }
         self.history = History::default();
         self.picture.clear();
         self.former = None;

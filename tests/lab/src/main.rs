@@ -5,8 +5,9 @@
 //! that the kernel clears everything away however a scenario ends and nothing outside is ever touched.
 //!
 //! Reading order: [`enter`] (how one gets in) · [`world`] (what stands there) · [`monitor`] and [`timeline`] (who had
-//! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`] (what is done to it) ·
-//! [`measure`] (one fault, its figures) · [`scenario`] and [`scenarios`] · [`demo`].
+//! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`], [`disk`] and [`proxy`] (what
+//! is done to it) · [`measure`] (one fault or a whole course, its figures) · [`scenario`] and [`scenarios`] · [`rows`]
+//! (the table of a run) · [`demo`].
 
 mod chance;
 mod cli;
