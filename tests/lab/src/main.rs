@@ -1,2 +1,39 @@
-//! x
-fn main() {}
+//! The lab: a small cluster on one machine, made of namespaces, in which vipd is tried and measured.
+//!
+//! Three nodes, each with its own network namespace, real etcd member and real vipd, joined by a bridge; a client
+//! beside them. Every scenario has a lab of its own, entered by re-executing this binary into fresh namespaces, so
+//! that the kernel clears everything away however a scenario ends and nothing outside is ever touched.
+//!
+//! Reading order: [`enter`] (how one gets in) · [`world`] (what stands there) · [`monitor`] and [`timeline`] (who had
+//! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`] (what is done to it) ·
+//! [`measure`] (one fault, its figures) · [`scenario`] and [`scenarios`] · [`demo`].
+
+mod cli;
+mod clock;
+mod demo;
+mod enter;
+mod faults;
+mod figures;
+mod keys;
+mod measure;
+mod monitor;
+mod neighbour;
+mod netlink;
+mod netns;
+mod ping;
+mod probe;
+mod proxy;
+mod runner;
+mod scenario;
+mod scenarios;
+mod shell;
+mod timeline;
+mod urgent;
+mod visit;
+mod world;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,69 @@
+//! Figures of several rounds: least, median, most.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::millis;
+
+/// The measurements of one quantity.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Figures(Vec<Duration>);
+
+impl Figures {
+    /// Takes one more round in.
+    pub(crate) fn add(&mut self, figure: Duration) {
+        let place = self.0.partition_point(|known| *known <= figure);
+        self.0.insert(place, figure);
+    }
+
+    /// The middle one; of an even number, the mean of the two in the middle.
+    pub(crate) fn median(&self) -> Duration {
+        let middle = self.0.len() / 2;
+        match self.0.as_slice() {
+            [] => Duration::ZERO,
+            all if all.len() % 2 == 1 => all[middle],
+            all => (all[middle - 1] + all[middle]) / 2,
+        }
+    }
+
+    /// The smallest.
+    pub(crate) fn least(&self) -> Duration {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    /// The largest.
+    pub(crate) fn most(&self) -> Duration {
+        self.0.last().copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (least, median, most) = (millis(self.least()), millis(self.median()), millis(self.most()));
+        write!(f, "min {least:>9}   median {median:>9}   max {most:>9}   ({} rounds)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[u64]) -> Figures {
+        let mut figures = Figures::default();
+        values.iter().for_each(|value| figures.add(Duration::from_millis(*value)));
+        figures
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(of(&[9, 1, 5]).median(), Duration::from_millis(5));
+        assert_eq!(of(&[8, 2, 4, 6]).median(), Duration::from_millis(5));
+        assert_eq!(of(&[]).median(), Duration::ZERO);
+    }
+
+    #[test]
+    fn least_and_most_stand_at_the_ends() {
+        let figures = of(&[3, 7, 1]);
+        assert_eq!((figures.least(), figures.most()), (Duration::from_millis(1), Duration::from_millis(7)));
+    }
+}

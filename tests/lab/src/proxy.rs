@@ -1,0 +1,106 @@
+//! A TCP proxy between a vipd and one etcd member, whose answers can be made late, or stopped altogether.
+//!
+//! A delay holds every piece of an answer for that long; later pieces do not wait for earlier ones' delay on top, as
+//! on a long line.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::clock::{self, At};
+use crate::netns::NetNs;
+
+/// The knobs of one proxy. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Proxy(Arc<Knobs>);
+
+#[derive(Default)]
+struct Knobs {
+    delay_micros: AtomicU64,
+    frozen: AtomicBool,
+}
+
+impl Proxy {
+    /// Listens on `listen` in `namespace` and passes on to `member`.
+    pub(crate) fn start(namespace: &NetNs, listen: SocketAddr, member: SocketAddr) -> Result<Self> {
+        let listener = namespace.run(|| TcpListener::bind(listen).with_context(|| format!("listen on {listen}")))?;
+        let proxy = Self::default();
+        let (serving, namespace) = (proxy.clone(), namespace.clone());
+        thread::Builder::new().name("proxy".to_owned()).spawn(move || {
+            // The connections to the member are made by this thread, so they leave from the node.
+            if namespace.join().is_ok() {
+                listener.incoming().flatten().for_each(|client| serving.connect(client, member));
+            }
+        })?;
+        Ok(proxy)
+    }
+
+    /// Answers take this much longer from now on.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.0.delay_micros.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Nothing comes back until thawed.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        self.0.frozen.store(frozen, Ordering::Relaxed);
+    }
+
+    fn connect(&self, client: TcpStream, member: SocketAddr) {
+        let proxy = self.clone();
+        // Named inside a thread that stands in the node's namespace: children of a thread share it.
+        let _ = thread::Builder::new().name("proxied".to_owned()).spawn(move || proxy.serve(client, member));
+    }
+
+    fn serve(&self, client: TcpStream, member: SocketAddr) -> io::Result<()> {
+        // A refused member is a refused client: the connection just ends.
+        let server = TcpStream::connect_timeout(&member, Duration::from_secs(3))?;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
+        thread::spawn(move || ask(from_client, to_server));
+        let (late, due) = channel();
+        let holding = self.clone();
+        thread::spawn(move || holding.answer(&due, client));
+        self.hold(server, &late);
+        Ok(())
+    }
+
+    /// Reads answers and notes when each may go on.
+    fn hold(&self, mut server: TcpStream, late: &Sender<(At, Vec<u8>)>) {
+        let mut buffer = [0; 1 << 14];
+        while let Ok(length @ 1..) = server.read(&mut buffer) {
+            let due = clock::now() + Duration::from_micros(self.0.delay_micros.load(Ordering::Relaxed));
+            if late.send((due, buffer[..length].to_vec())).is_err() {
+                break;
+            }
+        }
+        let _ = server.shutdown(Shutdown::Both);
+    }
+
+    /// Hands answers to the client when they are due.
+    fn answer(&self, due: &Receiver<(At, Vec<u8>)>, mut client: TcpStream) {
+        for (at, piece) in due {
+            clock::sleep_until(at);
+            while self.0.frozen.load(Ordering::Relaxed) {
+                clock::sleep(Duration::from_millis(5));
+            }
+            if client.write_all(&piece).is_err() {
+                break;
+            }
+        }
+        let _ = client.shutdown(Shutdown::Both);
+    }
+}
+
+/// Questions go straight on.
+fn ask(mut client: TcpStream, mut server: TcpStream) {
+    let _ = io::copy(&mut client, &mut server);
+    let _ = server.shutdown(Shutdown::Both);
+    let _ = client.shutdown(Shutdown::Both);
+}

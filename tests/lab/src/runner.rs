@@ -1,0 +1,88 @@
+//! Runs scenarios, each in a lab of its own, and counts.
+
+use std::process::{Command, ExitCode, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::clock;
+use crate::enter::SKIPPED;
+use crate::scenario::{Context, Skip};
+use crate::scenarios;
+
+/// No scenario takes this long, not with its many rounds either: what does, hangs.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Runs the named scenarios (or `all`) and prints the one line that counts them. `flags` are handed on.
+pub(crate) fn run(names: &[String], flags: &[String]) -> Result<ExitCode> {
+    let all = names.iter().any(|name| name == "all");
+    let known: Vec<&str> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
+    if let Some(unknown) = names.iter().find(|name| *name != "all" && !known.contains(&name.as_str())) {
+        eprintln!("there is no scenario `{unknown}`; there are: {}", known.join(", "));
+        return Ok(ExitCode::from(2));
+    }
+    let wanted = scenarios::ALL.iter().filter(|scenario| all || names.iter().any(|name| name == scenario.name));
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for scenario in wanted {
+        println!("── {}: {}", scenario.name, scenario.about);
+        let from = clock::now();
+        let task = [&["scenario".to_owned(), scenario.name.to_owned()], flags].concat();
+        match lab(&task, Some(LIMIT))? {
+            0 => passed += 1,
+            SKIPPED => skipped += 1,
+            _ => failed += 1,
+        }
+        println!("   ({:.1} s)", clock::now().since(from).as_secs_f64());
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    // In CI a skip is a machine that lost a tool, and nobody reads a green log.
+    let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    let bad = failed > 0 || (in_ci && skipped > 0);
+    Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Runs one lab to its end: this binary again, which enters fresh namespaces (one thread, as that takes).
+pub(crate) fn lab(args: &[String], limit: Option<Duration>) -> Result<i32> {
+    let mut lab = Command::new("/proc/self/exe").arg("enter").args(args).spawn().context("start a lab")?;
+    let Some(limit) = limit else { return Ok(code(lab.wait()?)) };
+    let mut ended = None;
+    clock::poll_until(limit, || {
+        ended = lab.try_wait().ok().flatten();
+        ended.is_some()
+    });
+    if let Some(status) = ended {
+        return Ok(code(status));
+    }
+    // All inside die with it.
+    lab.kill()?;
+    lab.wait()?;
+    println!("   FAILED: not done within {limit:?}");
+    Ok(1)
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| {
+        println!("   FAILED: the lab was ended by {status}");
+        1
+    })
+}
+
+/// Inside a lab: does the scenario and says how it went.
+pub(crate) fn scenario(name: &str, context: &Context) -> i32 {
+    let Some(scenario) = scenarios::ALL.iter().find(|scenario| scenario.name == name) else { return 2 };
+    match (scenario.run)(context) {
+        Ok(()) => {
+            context.say("ok");
+            0
+        }
+        Err(error) if error.is::<Skip>() => {
+            context.say(format_args!("skipped, because {error:#}"));
+            SKIPPED
+        }
+        Err(error) => {
+            context.say(format_args!("FAILED: {error:#}"));
+            context.say_all(context.last_words());
+            1
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a scenario is: a name, a line about it, and a function that gets a [`Context`] and builds its own world.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::world::{Options, World};
+
+/// One entry of the registry.
+pub(crate) struct Scenario {
+    /// What it is called by, in kebab-case.
+    pub(crate) name: &'static str,
+    /// What it shows, in one line.
+    pub(crate) about: &'static str,
+    /// Does it. An error is a failure, [`Skip`] as the error a skip.
+    pub(crate) run: fn(&Context) -> Result<()>,
+}
+
+/// What a scenario is given.
+pub(crate) struct Context {
+    /// The lab's working directory, on disk.
+    pub(crate) directory: PathBuf,
+    /// The daemon to try.
+    pub(crate) vipd: PathBuf,
+    /// `--rounds`.
+    pub(crate) rounds: Option<usize>,
+    /// `--full`.
+    pub(crate) full: bool,
+}
+
+impl Context {
+    /// How many rounds: as asked for on the command line, else one of these.
+    pub(crate) fn rounds(&self, once: usize, full: usize) -> usize {
+        self.rounds.unwrap_or(if self.full { full } else { once })
+    }
+
+    /// Builds a world; the options' daemon and directory are filled in.
+    pub(crate) fn world(&self, options: Options) -> Result<World> {
+        World::build(&self.directory, &self.vipd, options)
+    }
+
+    /// Prints one line.
+    pub(crate) fn say(&self, line: impl fmt::Display) {
+        println!("   {line}");
+    }
+
+    /// Prints several.
+    pub(crate) fn say_all(&self, lines: impl IntoIterator<Item = String>) {
+        lines.into_iter().for_each(|line| self.say(line));
+    }
+
+    /// The end of every daemon's log, for a failure's report.
+    pub(crate) fn last_words(&self) -> Vec<String> {
+        const LINES: usize = 12;
+        let mut logs: Vec<PathBuf> =
+            fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        logs.retain(|path| path.to_string_lossy().ends_with("-vipd.log"));
+        logs.sort();
+        let mut words = Vec::new();
+        for log in logs {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            words.push(format!("--- {}", log.file_name().unwrap_or_default().to_string_lossy()));
+            words.extend(lines.iter().rev().take(LINES).rev().map(|line| (*line).to_owned()));
+        }
+        words
+    }
+}
+
+/// The error that is none: this cannot be shown here.
+#[derive(Debug)]
+pub(crate) struct Skip(pub(crate) String);
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}

@@ -1,0 +1,44 @@
+//! The daemon's config for a node: a bare Talos machine-config snippet, and what the lab needs said besides.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::{Options, Vip};
+
+/// As YAML.
+pub(super) fn yaml(node: &str, endpoints: &[String], runtime: &Path, options: &Options) -> String {
+    let mut text = String::from("machine:\n  network:\n    interfaces:\n");
+    options.vips.iter().for_each(|vip| text.push_str(&interface(vip)));
+    let runtime = runtime.display();
+    let _ =
+        write!(text, "vipd:\n  node: {node}\n  runtimeDir: {runtime}\n  lease:\n    ttl: {}s\n", options.ttl.as_secs());
+    text.push_str("  etcd:\n    endpoints:\n");
+    endpoints.iter().for_each(|endpoint| {
+        let _ = writeln!(text, "      - {endpoint}");
+    });
+    text
+}
+
+/// `eth0` has its VIP itself, `eth0.100` is VLAN 100 of `eth0`.
+fn interface(vip: &Vip) -> String {
+    let ip = vip.ip;
+    match vip.link.split_once('.') {
+        None => format!("      - interface: {}\n        vip:\n          ip: {ip}\n", vip.link),
+        Some((parent, id)) => format!(
+            "      - interface: {parent}\n        vlans:\n          - vlanId: {id}\n            vip:\n              ip: {ip}\n"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::VIP;
+    use super::*;
+
+    #[test]
+    fn a_vlan_is_written_as_one() {
+        let options = Options { vips: vec![Vip { ip: VIP, link: "eth0.100".to_owned() }], ..Options::default() };
+        let text = yaml("n1", &["http://a:1".to_owned()], Path::new("/run/x"), &options);
+        assert!(text.contains("vlanId: 100") && text.contains("ttl: 5s") && text.contains("- http://a:1"), "{text}");
+    }
+}

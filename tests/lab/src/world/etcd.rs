@@ -1,0 +1,51 @@
+//! One etcd member: how it is started, and what one asks it.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Options, http, node};
+use crate::timeline::NodeIndex;
+
+/// Where clients find a member.
+pub(super) const CLIENT_PORT: u16 = 2379;
+const PEER_PORT: u16 = 2380;
+
+/// A member's address for clients.
+pub(super) fn client_url(address: Ipv4Addr) -> String {
+    format!("http://{address}:{CLIENT_PORT}")
+}
+
+/// The member's command line; its data lie under `directory`.
+pub(super) fn command(index: NodeIndex, directory: &Path, options: &Options) -> Command {
+    let name = node::name(index);
+    let peer = |index| format!("http://{}:{PEER_PORT}", node::address(index));
+    let cluster: Vec<String> = (0..3).map(|other| format!("{}={}", node::name(other), peer(other))).collect();
+    let client = client_url(node::address(index));
+    let mut command = Command::new("etcd");
+    command.arg("--data-dir").arg(directory.join(format!("{name}-etcd")));
+    command.args(["--name", &name]);
+    command.args(["--listen-peer-urls", &peer(index), "--initial-advertise-peer-urls", &peer(index)]);
+    command.args(["--listen-client-urls", &format!("{client},http://127.0.0.1:{CLIENT_PORT}")]);
+    command.args(["--advertise-client-urls", &client]);
+    command.args(["--initial-cluster", &cluster.join(","), "--initial-cluster-token", "vipd-lab"]);
+    command.args(["--heartbeat-interval", &options.heartbeat.as_millis().to_string()]);
+    command.args(["--election-timeout", &options.election.as_millis().to_string()]);
+    command.args(["--logger", "zap", "--log-level", "warn"]);
+    command
+}
+
+/// It answers and its cluster has a leader.
+pub(super) fn healthy(address: Ipv4Addr) -> bool {
+    http::get((address, CLIENT_PORT).into(), "/health").is_ok_and(|answer| answer.contains(r#""health":"true""#))
+}
+
+/// It leads its cluster.
+pub(super) fn leads(address: Ipv4Addr) -> bool {
+    let answer = http::post((address, CLIENT_PORT).into(), "/v3/maintenance/status", "{}").unwrap_or_default();
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    let start = body.find('{').unwrap_or_default();
+    let status: serde_json::Value =
+        serde_json::Deserializer::from_str(&body[start..]).into_iter().next().and_then(Result::ok).unwrap_or_default();
+    !status["leader"].is_null() && status["leader"] == status["header"]["member_id"]
+}

@@ -1,0 +1,84 @@
+//! One node: its namespace, its etcd member, its daemon, a server on port 6443.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::{Options, Service, config, etcd, hello, wiring};
+use crate::netns::NetNs;
+use crate::proxy::Proxy;
+use crate::timeline::NodeIndex;
+
+/// One of the three.
+pub(crate) struct Node {
+    /// `n1`, `n2`, `n3`.
+    pub(crate) name: String,
+    /// Where it stands.
+    pub(crate) ns: NetNs,
+    /// Its own IPv4 address.
+    pub(crate) address: Ipv4Addr,
+    /// The link-layer address of its `eth0`.
+    pub(crate) mac: [u8; 6],
+    /// Its etcd member.
+    pub(crate) etcd: Service,
+    /// Its daemon.
+    pub(crate) vipd: Service,
+    /// Between its daemon and each member, if the world has proxies.
+    pub(crate) proxies: Vec<Proxy>,
+    /// Its daemon's config.
+    pub(crate) config: PathBuf,
+}
+
+/// A node's own address.
+pub(super) fn address(index: NodeIndex) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 0, 11 + index as u8)
+}
+
+/// A node's name.
+pub(super) fn name(index: NodeIndex) -> String {
+    format!("n{}", index + 1)
+}
+
+impl Node {
+    /// Namespace, cable, files; starts nothing but the server on 6443 and the proxies.
+    pub(super) fn build(
+        index: NodeIndex,
+        directory: &Path,
+        vipd: &Path,
+        options: &Options,
+        links: &[String],
+    ) -> Result<Self> {
+        let (name, address) = (name(index), address(index));
+        let ns = wiring::attach(&name, address.octets()[3], links)?;
+        let mac = wiring::mac(&ns, "eth0")?;
+        hello::serve(&ns)?;
+        let (proxies, endpoints) = endpoints(index, &ns, options)?;
+        let runtime = PathBuf::from(format!("/run/{name}/vipd"));
+        fs::create_dir_all(&runtime).with_context(|| format!("make {}", runtime.display()))?;
+        let config = directory.join(format!("{name}.yaml"));
+        fs::write(&config, config::yaml(&name, &endpoints, &runtime, options))?;
+        let etcd = Service::new(&ns, "etcd", etcd::command(index, directory, options), directory);
+        let mut run = Command::new(vipd);
+        run.arg("run").arg("--config").arg(&config);
+        let vipd = Service::new(&ns, "vipd", run, directory);
+        Ok(Self { name, ns, address, mac, etcd, vipd, proxies, config })
+    }
+}
+
+/// Where the daemon finds etcd, its own node's member first; through proxies on the node's loopback if wanted.
+fn endpoints(index: NodeIndex, ns: &NetNs, options: &Options) -> Result<(Vec<Proxy>, Vec<String>)> {
+    let order = [index, (index + 1) % 3, (index + 2) % 3];
+    if !options.proxies {
+        return Ok((Vec::new(), order.map(|member| etcd::client_url(address(member))).to_vec()));
+    }
+    let (mut proxies, mut urls) = (Vec::new(), Vec::new());
+    for member in order {
+        let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_379 + member as u16);
+        proxies.push(Proxy::start(ns, listen, (address(member), etcd::CLIENT_PORT).into())?);
+        urls.push(format!("http://{listen}"));
+    }
+    Ok((proxies, urls))
+}

@@ -1,0 +1,51 @@
+//! What a world should be like.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// The VIP of most scenarios.
+pub(crate) const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 100));
+/// An IPv6 one.
+pub(crate) const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100));
+
+/// A VIP and the link it belongs on: `eth0`, or `eth0.N`, which is made for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Vip {
+    /// The address.
+    pub(crate) ip: IpAddr,
+    /// The link.
+    pub(crate) link: String,
+}
+
+/// What to build, and what to start at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// What every daemon's config names.
+    pub(crate) vips: Vec<Vip>,
+    /// The lease.
+    pub(crate) ttl: Duration,
+    /// etcd's heartbeat interval.
+    pub(crate) heartbeat: Duration,
+    /// etcd's election timeout.
+    pub(crate) election: Duration,
+    /// A proxy between each daemon and each member, for slow and silent etcds.
+    pub(crate) proxies: bool,
+    /// Start etcd.
+    pub(crate) etcd: bool,
+    /// Start the daemons.
+    pub(crate) vipd: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            vips: vec![Vip { ip: VIP, link: "eth0".to_owned() }],
+            ttl: Duration::from_secs(5),
+            heartbeat: Duration::from_millis(100),
+            election: Duration::from_secs(1),
+            proxies: false,
+            etcd: true,
+            vipd: true,
+        }
+    }
+}
