@@ -5,6 +5,7 @@ mod log;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -44,12 +45,20 @@ enum Command {
     Run {
         #[command(flatten)]
         config: ConfigFile,
-        /// How log lines look
-        #[arg(long, value_enum, default_value_t = log::Format::Text)]
-        log_format: log::Format,
-        /// What is logged: a level (error, warn, info, debug, trace), or levels by module (`info,vipd::node=debug`)
-        #[arg(long, env = "VIPD_LOG", default_value = "info")]
-        log_level: String,
+        #[command(flatten)]
+        log: LogArgs,
+    },
+    /// Take off what a dead daemon left here and give its leases back (for a unit's ExecStopPost)
+    ///
+    /// Refused beside a living daemon. Without etcd the addresses go all the same, and the lease ends by itself.
+    Release {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// How many seconds etcd may take
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+        timeout: u64,
+        #[command(flatten)]
+        log: LogArgs,
     },
     /// Say what would be done on this node, and what it lacks; change nothing
     Check {
@@ -65,21 +74,32 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+#[derive(clap::Args)]
+struct LogArgs {
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = log::Format::Text)]
+    log_format: log::Format,
+    /// What is logged: a level (error, warn, info, debug, trace), or levels by module (`info,vipd::node=debug`)
+    #[arg(long, env = "VIPD_LOG", default_value = "info")]
+    log_level: String,
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Run { config, log_format, log_level } => match load(&config.config) {
-            Ok(config) => run(config, log_format, &log_level),
-            Err(code) => code,
-        },
-        Command::Check { config } => match load(&config.config) {
-            Ok(checked) => in_runtime(check::report(&checked, &config.config)).unwrap_or_else(|e| failed(&e)),
-            Err(code) => code,
-        },
+    let command = Cli::parse().command;
+    let (Command::Run { config, .. } | Command::Release { config, .. } | Command::Check { config }) = &command;
+    let checked = match load(&config.config) {
+        Ok(checked) => checked,
+        Err(code) => return code,
+    };
+    match &command {
+        Command::Run { log, .. } => logged(log, || run(checked)),
+        Command::Release { log, timeout, .. } => logged(log, || release(&checked, Duration::from_secs(*timeout))),
+        Command::Check { config } => in_runtime(check::report(&checked, &config.config)).unwrap_or_else(|e| failed(&e)),
     }
 }
 
-/// Both commands load with the same code, and refuse with the same words.
+/// All commands load with the same code, and refuse with the same words.
 fn load(path: &Path) -> Result<Config, ExitCode> {
     config::load(path).map_err(|refusal| {
         eprintln!("vipd: {} is refused; nothing was changed:", path.display());
@@ -88,15 +108,21 @@ fn load(path: &Path) -> Result<Config, ExitCode> {
     })
 }
 
-fn run(config: Config, format: log::Format, level: &str) -> ExitCode {
-    if let Err(e) = log::start(format, level) {
-        eprintln!("vipd: --log-level {level:?}: {e}");
-        return ExitCode::from(2);
+fn logged(log: &LogArgs, work: impl FnOnce() -> ExitCode) -> ExitCode {
+    match log::start(log.log_format, &log.log_level) {
+        Ok(()) => work(),
+        Err(e) => {
+            eprintln!("vipd: --log-level {:?}: {e}", log.log_level);
+            ExitCode::from(2)
+        }
     }
+}
+
+fn run(config: Config) -> ExitCode {
     match in_runtime(daemon::run(config)).and_then(|end| end) {
         Ok(daemon::End::Clean) => tracing::info!("ended; all is given back"),
         Ok(daemon::End::Unfinished) => {
-            tracing::warn!("ended; etcd has not heard it all, and the lease will end by itself")
+            tracing::warn!("ended; etcd has not heard it all, and the lease will end by itself");
         }
         Err(e) => {
             tracing::error!("ended: {e:#}");
@@ -104,6 +130,16 @@ fn run(config: Config, format: log::Format, level: &str) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn release(config: &Config, bound: Duration) -> ExitCode {
+    match in_runtime(daemon::release(config, bound)).and_then(|end| end) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("nothing was released in etcd: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// One thread is enough: everything here waits for something.

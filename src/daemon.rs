@@ -7,6 +7,7 @@
 mod claim;
 mod driver;
 mod memory;
+mod release;
 pub mod tell;
 
 use anyhow::Context;
@@ -17,6 +18,7 @@ pub use claim::{Claim, ClaimError};
 use driver::Driver;
 pub use driver::End;
 use memory::Memory;
+pub use release::release;
 
 use crate::config::Config;
 use crate::election::event::Event;

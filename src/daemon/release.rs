@@ -1,0 +1,51 @@
+//! `vipd release`: what a unit runs after its daemon is gone, however it went.
+//!
+//! The same order as always: addresses off, the kernel's word, then etcd with the owner's word. Beside a living daemon it
+//! is refused. Without etcd the addresses go all the same, and the lease ends by itself.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use tracing::{info, warn};
+
+use super::{Claim, Memory, VERSION};
+use crate::config::Config;
+use crate::election::event::LeaseId;
+use crate::node::etcd::{self, Release};
+use crate::node::kernel::Kernel;
+use crate::node::leftovers::clean_leftovers;
+
+/// Takes off what a dead daemon left and gives its leases back, within `bound` for etcd's part.
+///
+/// # Errors
+/// When a daemon lives here, or the kernel does not confirm that the addresses are off: then nothing was released.
+pub async fn release(config: &Config, bound: Duration) -> anyhow::Result<()> {
+    let _claim = Claim::take()?;
+    let memory = Memory::open(&config.runtime_dir)?;
+    let mut kernel = Kernel::open().await.context("cannot reach the kernel's network configuration")?;
+    let configured = config.vips.iter().flat_map(|v| v.addresses.iter());
+    let ours: Vec<_> = configured.chain(memory.addresses()).copied().collect();
+    for left in clean_leftovers(&mut kernel, &ours).await? {
+        info!(address = %left, "took it off");
+    }
+    if give_back(config, memory.leases(), bound).await {
+        memory.forget()?;
+    }
+    Ok(())
+}
+
+/// All leases side by side; whether every one of them is given back.
+async fn give_back(config: &Config, leases: Vec<LeaseId>, bound: Duration) -> bool {
+    let each = leases.into_iter().map(|lease| async move {
+        match etcd::release(&config.etcd, lease, &config.node, VERSION, bound).await {
+            Release::Done { released } => info!(%lease, candidates = released.len(), "released in etcd"),
+            Release::Gone => info!(%lease, "gone from etcd already"),
+            Release::GivenUp { why } => {
+                warn!(%lease, "not released in etcd, the lease ends by itself: {why}");
+                return false;
+            }
+        }
+        true
+    });
+    futures_util::future::join_all(each).await.into_iter().all(|given_back| given_back)
+}
