@@ -6,7 +6,8 @@
 //!
 //! Reading order: [`enter`] (how one gets in) · [`world`] (what stands there) · [`monitor`] and [`timeline`] (who had
 //! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`] (what is done to it) ·
-//! [`measure`] (one fault, its figures) · [`scenario`] and [`scenarios`] · [`demo`].
+//! [`measure`] (one fault, its figures) · [`scenario`] and [`scenarios`] · [`vm`] (a node that is a machine of its own)
+//! · [`demo`].
 
 mod cli;
 mod clock;
@@ -30,6 +31,7 @@ mod shell;
 mod timeline;
 mod urgent;
 mod visit;
+mod vm;
 mod world;
 
 use std::process::ExitCode;
