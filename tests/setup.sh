@@ -29,6 +29,8 @@ as_root() {
 # The packages that are missing, one line.
 missing_packages() {
     has ip && has bridge || printf 'iproute2 '
+    has qemu-system-x86_64 || printf 'qemu-system-x86 '
+    has depmod || printf 'kmod '
     has nsenter || printf 'util-linux '
     has cc || printf 'gcc libc6-dev '
     has protoc || printf 'protobuf-compiler '
@@ -90,6 +92,8 @@ set_up() {
     need_rust
     install_packages
     unpack_etcd
+    # What cannot be had is said there; its scenarios are skipped.
+    tests/vm/fetch || true
 }
 
 # The daemon as it ships, and the lab.

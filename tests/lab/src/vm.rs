@@ -45,7 +45,7 @@ use crate::shell;
 use crate::timeline::NodeIndex;
 
 /// What a guest's shell can start besides busybox and the daemon.
-const TOOLS: [&str; 3] = ["ip", "etcd", "etcdctl"];
+const TOOLS: [&str; 4] = ["ip", "tc", "etcd", "etcdctl"];
 /// From qemu's start to the agent's first word. It takes 3 to 6 s here, on a machine with nothing else to do.
 const BOOT: Duration = Duration::from_secs(60);
 const EMULATOR: &str = "qemu-system-x86_64";
@@ -321,7 +321,8 @@ fn command(name: &str, node: NodeIndex, directory: &Path, kernel: &Kernel, initr
         "-serial",
         &format!("file:{}", file("-vipd.log")),
     ]);
-    qemu.args(["-netdev", &format!("tap,id=net,ifname=tap-{name},script=no,downscript=no")]);
+    // Without virtio's own header, which some versions leave before every frame that is dumped.
+    qemu.args(["-netdev", &format!("tap,id=net,ifname=tap-{name},script=no,downscript=no,vnet_hdr=off")]);
     qemu.args(["-device", &format!("virtio-net-pci,netdev=net,mac=52:54:00:77:00:{:02x},romfile=", 11 + node)]);
     qemu.args(["-object", &format!("filter-dump,id=dump,netdev=net,file={}", file(".pcap"))]);
     qemu.args(["-device", "virtio-serial-pci", "-device", "virtio-rng-pci"]);
