@@ -46,7 +46,7 @@ pub(super) struct Row {
 /// The picture as text that overwrites the one before.
 pub(super) fn draw(picture: &Picture) -> String {
     let mut lines = vec![title(picture), String::new()];
-    lines.push(format!("  {DIM}node   address        etcd      vipd       cable     VIP{PLAIN}"));
+    lines.push(format!("  {DIM}node   address        etcd      vipd       cable     VIP, kernel's timer{PLAIN}"));
     lines.extend(picture.nodes.iter().map(|row| node(row, picture.vip)));
     lines.push(String::new());
     lines.push(format!("  {DIM}a client's pings, 1000 a second; a column is 0.2 s, now is on the right{PLAIN}"));
@@ -87,7 +87,7 @@ fn node(row: &Row, vip: IpAddr) -> String {
         Some(None) => ("▶", format!("{GREEN}{BOLD}● {vip}{PLAIN}")),
         Some(Some(left)) => {
             let left = left.as_secs_f64();
-            ("▶", format!("{GREEN}{BOLD}● {vip}{PLAIN}{DIM}  kernel's end in {left:.1} s{PLAIN}"))
+            ("▶", format!("{GREEN}{BOLD}● {vip}{PLAIN}{DIM}  {left:.1} s{PLAIN}"))
         }
     };
     let (name, address, etcd, vipd) = (&row.name, &row.address, row.etcd, row.vipd);
