@@ -35,6 +35,11 @@ missing_packages() {
     has cc || printf 'gcc libc6-dev '
     has protoc || printf 'protobuf-compiler '
     [ -e /usr/include/google/protobuf/descriptor.proto ] || printf 'libprotobuf-dev '
+    # Only root can boot a small system.
+    [ "$(id -u)" != 0 ] || has systemd-nspawn || printf 'systemd-container '
+    [ "$(id -u)" != 0 ] || has mmdebstrap || printf 'mmdebstrap '
+    has strace || printf 'strace '
+    has pgrep || printf 'procps '
 }
 
 install_packages() {

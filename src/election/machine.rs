@@ -5,8 +5,8 @@ mod ending;
 use std::time::Duration;
 
 use super::action::{Action, Cause, Note};
-use super::contender::{Contender, EndSession, Ending, View, Wants, earliest};
-use super::event::{Event, Generation, Header, LeaseId, Pair, VipId};
+use super::contender::{Contender, EndSession, Ending, StepBack, View, Wants, earliest};
+use super::event::{Change, Entry, Event, Generation, Header, LeaseId, Pair, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::{Ignored, Picture};
 use super::record::{NodeRecord, Released, node_key};
@@ -119,15 +119,7 @@ impl Election {
             Event::LeaseLost { lease } => self.lost(lease, now, wants),
             Event::LeaseRevoked { lease } => self.revoked(lease, wants),
             Event::PairAnswered(pair) => self.pair_answered(pair, now, wants),
-            Event::PictureRead { sent_at, header, entries } => {
-                if self.same_history(header, sent_at, now, wants) {
-                    let ignored = self.picture.read(header.revision, entries, now);
-                    tell_ignored(ignored, wants);
-                    if let Session::Live(live) = &mut self.session {
-                        live.proven_by_read(sent_at, header, &self.settings.guards, now);
-                    }
-                }
-            }
+            Event::PictureRead { sent_at, header, entries } => self.read(sent_at, header, entries, now, wants),
             Event::Changed { revision, changes } => self.changed(revision, changes, now, wants),
             Event::Settled { vip, generation, outcome } => {
                 let guards = self.settings.guards.clone();
@@ -172,6 +164,9 @@ impl Election {
         now: Moment,
         wants: &mut Wants,
     ) {
+        if self.lease() == Some(lease) {
+            return; // told twice
+        }
         if !matches!(self.session, Session::Asking { .. }) || self.stop != Stop::No {
             wants.actions.push(Action::RevokeLease { lease, record: None }); // nobody waits for it any more
             return;
@@ -215,7 +210,26 @@ impl Election {
         wants.renew |= self.contenders.iter().any(|c| c.wants_fresher_than(pair.sent_at));
     }
 
-    fn changed(&mut self, revision: i64, changes: Vec<super::event::Change>, now: Moment, wants: &mut Wants) {
+    fn read(&mut self, sent_at: Moment, header: Header, entries: Vec<Entry>, now: Moment, wants: &mut Wants) {
+        if !self.same_history(header, sent_at, now, wants) {
+            // A doubt, or another history: what the picture has is not what the new watch goes on from.
+            if !wants.actions.contains(&Action::ReadAll) {
+                wants.actions.push(Action::ReadAll);
+            }
+            return;
+        }
+        let ignored = self.picture.read(header.revision, entries, now);
+        tell_ignored(ignored, wants);
+        if let Session::Live(live) = &mut self.session {
+            live.proven_by_read(sent_at, header, &self.settings.guards, now);
+        }
+    }
+
+    fn changed(&mut self, revision: i64, changes: Vec<Change>, now: Moment, wants: &mut Wants) {
+        // Before the first read of a history the watch that told this was one of an earlier history.
+        if !self.picture.is_known() {
+            return;
+        }
         self.history.seen(revision, now);
         let ttl = match &self.session {
             Session::Live(live) => live.timings.ttl,
@@ -349,8 +363,10 @@ impl Election {
 
     fn step_back(&mut self, wants: &mut Wants) {
         let Session::Live(live) = &mut self.session else { return };
-        for (key, create) in std::mem::take(&mut wants.step_back) {
-            live.release(Released { key: key.clone(), create });
+        for StepBack { key, create, word } in std::mem::take(&mut wants.step_back) {
+            if word {
+                live.release(Released { key: key.clone(), create });
+            }
             let record = live.record(&self.settings.node, &self.settings.version, self.stop != Stop::No);
             wants.actions.push(Action::StepBack { key, create, lease: live.lease, record });
         }

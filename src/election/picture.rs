@@ -93,7 +93,10 @@ impl Picture {
     }
 
     fn put(&mut self, mut entry: Entry, now: Moment) {
-        if self.entries.get(&entry.key).is_some_and(|old| old.create != entry.create) {
+        // A candidate that was written over and is none any more ended as if its key were gone.
+        let over =
+            |old: &Entry| old.create != entry.create || old.record.is_candidate() && !entry.record.is_candidate();
+        if self.entries.get(&entry.key).is_some_and(over) {
             self.deleted(&entry.key, now);
         }
         keep_addresses(self.entries.get(&entry.key), &mut entry);
