@@ -10,45 +10,42 @@
 //! namespaces; the guest's own stamps are kept beside, for what must not count the way here.
 
 mod capture;
+mod hear;
 mod image;
 mod init;
 mod initramfs;
 mod kernel;
+mod qemu;
 mod qmp;
 mod words;
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::fs;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 pub(crate) use self::capture::{Frame, frames};
+use self::hear::{Event, Heard};
 pub(crate) use self::init::{agent, run as init};
 use self::kernel::Kernel;
 pub(crate) use self::kernel::Release;
+use self::qemu::Qemu;
 use self::qmp::Qmp;
-use self::words::{Answer, Order, Word};
+use self::words::{Answer, Order};
 use crate::clock::{self, At};
 use crate::monitor::Monitor;
 use crate::netlink::News;
-use crate::scenario::{Context, Skip};
-use crate::shell;
+use crate::scenario::Context;
 use crate::timeline::NodeIndex;
 
 /// What a guest's shell can start besides busybox and the daemon.
 const TOOLS: [&str; 4] = ["ip", "tc", "etcd", "etcdctl"];
 /// From qemu's start to the agent's first word. It takes 3 to 6 s here, on a machine with nothing else to do.
 const BOOT: Duration = Duration::from_secs(60);
-const EMULATOR: &str = "qemu-system-x86_64";
 
 /// A machine that runs. It is switched off when this is dropped.
 pub(crate) struct Vm {
@@ -56,12 +53,13 @@ pub(crate) struct Vm {
     pub(crate) name: String,
     /// Its place in the timeline.
     pub(crate) node: NodeIndex,
-    qemu: Child,
     qmp: Qmp,
     orders: UnixStream,
     heard: Heard,
     last: u64,
     directory: PathBuf,
+    /// Last, so that it ends when nobody talks to it any more.
+    _qemu: Qemu,
 }
 
 /// What a machine should be like.
@@ -74,23 +72,6 @@ pub(crate) struct Machine<'a> {
     pub(crate) config: &'a str,
 }
 
-/// What the guest said, taken in by a thread.
-struct Heard {
-    answers: Receiver<Answer>,
-    news: Arc<Mutex<Vec<Event>>>,
-}
-
-/// An address event in a guest.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Event {
-    /// On the guest's clock, taken there.
-    pub(crate) inside: Duration,
-    /// On the lab's, taken on arrival.
-    pub(crate) at: At,
-    /// What happened.
-    pub(crate) news: News,
-}
-
 /// A machine's address on the bridge.
 pub(crate) fn address(node: NodeIndex) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 0, 11 + node as u8)
@@ -99,27 +80,20 @@ pub(crate) fn address(node: NodeIndex) -> Ipv4Addr {
 impl Vm {
     /// Boots it and gives it its address; returns once its agent answers.
     pub(crate) fn boot(lab: &Context, monitor: &Monitor, machine: &Machine) -> Result<Self> {
-        for tool in [EMULATOR, "ldd"] {
-            ensure!(shell::find(tool).is_some(), Skip(format!("`{tool}` is not installed")));
-        }
+        qemu::is_here()?;
         let (kernel, node) = (Kernel::find(machine.release)?, machine.node);
         let name = format!("v{}", node + 1);
-        lay_tap(&name)?;
         let initrd = lab.directory.join(format!("{name}.cpio"));
         fs::write(&initrd, image::build(&kernel, &lab.vipd, machine.config, &TOOLS)?).context("write the initramfs")?;
-        let qemu = command(&name, node, &lab.directory, &kernel, &initrd)
-            .spawn()
-            .with_context(|| format!("start {EMULATOR}"))?;
-        let mut running = Running(Some(qemu));
+        let mut qemu = Qemu::start(&name, node, &lab.directory, &kernel, &initrd)?;
         let from = clock::now();
-        let orders = connect(&lab.directory.join(format!("{name}.port")), &mut running)?;
-        let qmp = Qmp::open(connect(&lab.directory.join(format!("{name}.qmp")), &mut running)?)?;
+        let orders = qemu.connect(&lab.directory.join(format!("{name}.port")))?;
+        let qmp = Qmp::open(qemu.connect(&lab.directory.join(format!("{name}.qmp")))?)?;
         let heard = Heard::listen(orders.try_clone()?, node, monitor)?;
         heard.answer(0, BOOT).with_context(|| format!("{name} did not boot: {}", last_line(&lab.directory, &name)))?;
         lab.say(format_args!("{name} runs {} after {:.1} s", kernel.version(), clock::now().since(from).as_secs_f64()));
-        let qemu = running.0.take().context("qemu is gone")?;
         let directory = lab.directory.clone();
-        let mut vm = Self { name, node, qemu, qmp, orders, heard, last: 0, directory };
+        let mut vm = Self { name, node, qmp, orders, heard, last: 0, directory, _qemu: qemu };
         vm.settle()?;
         Ok(vm)
     }
@@ -229,125 +203,6 @@ impl Vm {
     pub(crate) fn show(&mut self, ip: IpAddr) -> Result<String> {
         Ok(self.sh(&format!("ip -d address show to {ip}"))?.trim().to_owned())
     }
-}
-
-impl Drop for Vm {
-    fn drop(&mut self) {
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
-        let _ = shell::run(&format!("ip link del tap-{}", self.name));
-    }
-}
-
-/// qemu while it starts: an error on the way must not leave it running.
-struct Running(Option<Child>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(qemu) = &mut self.0 {
-            let _ = qemu.kill();
-            let _ = qemu.wait();
-        }
-    }
-}
-
-impl Heard {
-    fn listen(stream: UnixStream, node: NodeIndex, monitor: &Monitor) -> Result<Self> {
-        let (sender, answers) = channel();
-        let (news, monitor) = (Arc::new(Mutex::default()), monitor.clone());
-        let heard = Self { answers, news: Arc::clone(&news) };
-        let listen = move || hear(stream, node, &monitor, &sender, &news);
-        thread::Builder::new().name(format!("guest-{node}")).spawn(listen)?;
-        Ok(heard)
-    }
-
-    /// Waits for the answer with that number; earlier ones come from orders that nobody waited for.
-    fn answer(&self, number: u64, within: Duration) -> Result<Answer> {
-        let deadline = clock::now() + within;
-        loop {
-            let left = deadline.since(clock::now());
-            match self.answers.recv_timeout(left) {
-                Ok(answer) if answer.number == number => return Ok(answer),
-                Ok(_) => {}
-                Err(_) => bail!("no answer within {within:?}"),
-            }
-        }
-    }
-
-    fn news(&self) -> MutexGuard<'_, Vec<Event>> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn hear(stream: UnixStream, node: NodeIndex, monitor: &Monitor, answers: &Sender<Answer>, kept: &Mutex<Vec<Event>>) {
-    crate::urgent::this_thread();
-    for line in BufReader::new(stream).lines().map_while(Result::ok) {
-        let at = clock::now();
-        match Word::parse(&line) {
-            Some(Word::News { at: inside, news }) => {
-                monitor.tell(node, at, &news);
-                kept.lock().unwrap_or_else(PoisonError::into_inner).push(Event { inside, at, news });
-            }
-            Some(Word::Answer(answer)) => {
-                let _ = answers.send(answer);
-            }
-            None => {}
-        }
-    }
-}
-
-/// Who may not make one (taps take real root) cannot run these.
-fn lay_tap(name: &str) -> Result<()> {
-    let tap = format!("tap-{name}");
-    shell::run(&format!("ip tuntap add dev {tap} mode tap"))
-        .map_err(|cause| Skip(format!("no tap can be made here: {cause:#}")))?;
-    shell::run(&format!("ip link set {tap} master br0 up"))
-}
-
-/// qemu without anything it does not need, in a process group of its own.
-fn command(name: &str, node: NodeIndex, directory: &Path, kernel: &Kernel, initrd: &Path) -> Command {
-    let file = |kind: &str| directory.join(format!("{name}{kind}")).display().to_string();
-    let mut qemu = Command::new(EMULATOR);
-    qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-    // Never KVM: what is measured should not depend on the machine having it.
-    qemu.args(["-machine", "pc", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "768"]);
-    qemu.arg("-kernel").arg(kernel.image()).arg("-initrd").arg(initrd);
-    // The time stamp counter's rate is guessed at boot, badly so in an emulator; the HPET's is known.
-    let arguments = "console=ttyS0 quiet panic=-1 clocksource=hpet mem_sleep_default=deep no_console_suspend";
-    qemu.args(["-append", &format!("{arguments} rdinit={} -- init", init::PROGRAM)]);
-    qemu.args([
-        "-serial",
-        &format!("file:{}", file("-console.log")),
-        "-serial",
-        &format!("file:{}", file("-vipd.log")),
-    ]);
-    // Without virtio's own header, which some versions leave before every frame that is dumped.
-    qemu.args(["-netdev", &format!("tap,id=net,ifname=tap-{name},script=no,downscript=no,vnet_hdr=off")]);
-    qemu.args(["-device", &format!("virtio-net-pci,netdev=net,mac=52:54:00:77:00:{:02x},romfile=", 11 + node)]);
-    qemu.args(["-object", &format!("filter-dump,id=dump,netdev=net,file={}", file(".pcap"))]);
-    qemu.args(["-device", "virtio-serial-pci", "-device", "virtio-rng-pci"]);
-    qemu.args(["-chardev", &format!("socket,id=port,path={},server=on,wait=off", file(".port"))]);
-    qemu.args(["-device", &format!("virtserialport,chardev=port,name={}", init::PORT)]);
-    qemu.args(["-qmp", &format!("unix:{},server=on,wait=off", file(".qmp"))]);
-    qemu.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
-    if let Ok(log) = File::create(file("-qemu.log")) {
-        qemu.stderr(log);
-    }
-    qemu
-}
-
-/// qemu makes its sockets a moment after its start.
-fn connect(path: &Path, qemu: &mut Running) -> Result<UnixStream> {
-    let mut stream = UnixStream::connect(path);
-    clock::poll_until(Duration::from_secs(10), || {
-        if stream.is_err() {
-            stream = UnixStream::connect(path);
-        }
-        let ended = qemu.0.as_mut().is_none_or(|qemu| !matches!(qemu.try_wait(), Ok(None)));
-        stream.is_ok() || ended
-    });
-    let log = path.with_file_name(format!("{}-qemu.log", path.file_stem().unwrap_or_default().to_string_lossy()));
-    stream.with_context(|| format!("qemu is not there: {}", fs::read_to_string(log).unwrap_or_default().trim()))
 }
 
 fn last_line(directory: &Path, name: &str) -> String {
