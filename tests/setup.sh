@@ -31,6 +31,7 @@ missing_packages() {
     has ip && has bridge || printf 'iproute2 '
     has nsenter || printf 'util-linux '
     has cc || printf 'gcc libc6-dev '
+    has strace || printf 'strace '
     has protoc || printf 'protobuf-compiler '
     [ -e /usr/include/google/protobuf/descriptor.proto ] || printf 'libprotobuf-dev '
     # Only root can boot a machine with a cable to the lab, or a small system.

@@ -206,6 +206,8 @@ pub struct Contender {
     failures: u32,
     failed_at: Moment,
     repairs: Vec<Moment>,
+    /// Who stands first and is no daemon: its create revision, since when, and whether that was told.
+    stranger: Option<(i64, Moment, bool)>,
 }
 
 impl Contender {
@@ -226,6 +228,7 @@ impl Contender {
             failures: 0,
             failed_at: Moment::default(),
             repairs: Vec::new(),
+            stranger: None,
         })
     }
 

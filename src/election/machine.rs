@@ -18,6 +18,8 @@ use ending::Stop;
 
 /// How often a lease is asked for while none comes.
 const ASK_EVERY: Duration = Duration::from_secs(2);
+/// A grant takes two commits; asked for longer ago than this and not answered, it is taken for lost if etcd answers.
+const ASK_PATIENCE: Duration = Duration::from_millis(200);
 /// However pressing, renewals go out no faster than this.
 const RENEW_PAUSE: Duration = Duration::from_millis(50);
 /// A step changes a contender's state at most this often for one fact; the longest true way is five.
@@ -47,6 +49,8 @@ pub struct Election {
     picture: Picture,
     contenders: Vec<Contender>,
     stop: Stop,
+    /// The TTL of the last session: so long others may still hold by what an earlier history told them.
+    ttl: Duration,
     /// An ended session's lease that still has keys, all with their owner's word; revoked when etcd answers again.
     former: Option<(LeaseId, NodeRecord)>,
 }
@@ -64,6 +68,7 @@ impl Election {
             picture: Picture::default(),
             contenders,
             stop: Stop::No,
+            ttl: Duration::ZERO,
             former: None,
         };
         (election, actions)
@@ -172,6 +177,7 @@ impl Election {
             return;
         }
         self.history.seen(header.revision, now);
+        self.ttl = ttl;
         let timings = Timings::new(ttl, self.settings.margin);
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         wants.tell(Note::SessionBegan { lease, ttl_ms: millis(ttl), margin_ms: millis(timings.margin) });
@@ -220,8 +226,11 @@ impl Election {
         }
         let ignored = self.picture.read(header.revision, entries, now);
         tell_ignored(ignored, wants);
-        if let Session::Live(live) = &mut self.session {
-            live.proven_by_read(sent_at, header, &self.settings.guards, now);
+        match &mut self.session {
+            Session::Live(live) => live.proven_by_read(sent_at, header, &self.settings.guards, now),
+            // etcd answers: a lease that was asked for in vain is asked for again.
+            Session::Asking { again_at } if now + ASK_EVERY >= *again_at + ASK_PATIENCE => *again_at = now,
+            Session::Asking { .. } | Session::Silent { .. } => {}
         }
     }
 
@@ -276,13 +285,15 @@ impl Election {
         }
     }
 
-    /// Nothing of it is adopted: off, forgotten, one TTL of silence, a new lease.
+    /// Nothing of it is adopted: off, forgotten, one TTL of silence, a new lease. The silence is due also when the lease
+    /// was found gone before the history was: others may hold by theirs, and a lease that is on its way is given back.
     fn another_history(&mut self, now: Moment, wants: &mut Wants) {
-        let silence = match &self.session {
-            Session::Live(live) => live.timings.ttl,
-            Session::Silent { .. } | Session::Asking { .. } => Duration::ZERO,
+        let until = match &self.session {
+            Session::Silent { until } => (now + self.ttl).max(*until),
+            Session::Asking { .. } | Session::Live(_) => now + self.ttl,
         };
-        self.end_session(&Cause::AnotherHistory, Some(now + silence), now, wants);
+        self.end_session(&Cause::AnotherHistory, Some(until), now, wants);
+        self.session = Session::Silent { until };
         self.history = History::default();
         self.picture.clear();
         self.former = None;

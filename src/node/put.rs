@@ -2,7 +2,7 @@
 //!
 //! Reading the clock, computing the address's life and sending must be one step (protocol 5.3): whatever comes between
 //! them lengthens the life beyond the fence. So there is no reactor, no queue and no allocation between them, only
-//! [`send_with_life`], and over that stands the [`guard`]: a put that is held up there cannot leave any more. An answer
+//! `send_with_life`, and over that stands the `guard`: a put that is held up there cannot leave any more. An answer
 //! that is late says that the kernel held it up, and the address goes at once. Taking off goes through the same thread: a
 //! put that the kernel still holds up is over before it.
 
@@ -252,11 +252,12 @@ impl Writer {
     fn answer(&mut self) -> Result<(), Error> {
         let deadline = now() + PATIENCE;
         let mut buffer = Vec::with_capacity(8 * 1024);
-        while now() < deadline {
+        // It is read at least once: a process that was stopped here finds the answer that has long been there.
+        loop {
             buffer.clear();
             match self.line.receive(&mut buffer) {
                 Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // The time is up, or the kernel had no memory for the answer.
                 Err(e) => {
                     self.reopen(e);
@@ -271,8 +272,10 @@ impl Writer {
                 },
                 _ => {}
             }
+            if now() >= deadline {
+                return Err(Error::Silent);
+            }
         }
-        Err(Error::Silent)
     }
 }
 

@@ -13,13 +13,13 @@ use crate::election::record::{Key, NodeRecord, Released};
 use crate::moment::Moment;
 use crate::plan::{Plan, PlannedVip};
 
-const CLUSTER: u64 = 7;
 const TTL: Duration = Duration::from_secs(5);
 
 pub struct Script {
     election: Election,
     /// The virtual prefix: only to count keys for pairs that agree.
     keys: Vec<(Key, i64)>,
+    cluster: u64,
     revision: i64,
     term: u64,
     generation: Generation,
@@ -43,6 +43,7 @@ impl Script {
         let mut script = Self {
             election,
             keys: Vec::new(),
+            cluster: 7,
             revision: 10,
             term: 3,
             generation: Generation(1),
@@ -138,6 +139,10 @@ impl Script {
                 self.term += 1;
                 Event::Tick
             }
+            ["another-cluster"] => {
+                (self.cluster, self.revision) = (self.cluster + 1, 1);
+                Event::Tick
+            }
             ["pair", rest @ ..] => Event::PairAnswered(self.pair(rest, now)),
             ["read", entries @ ..] => self.read(entries, now),
             ["seen", changes @ ..] => self.seen(changes),
@@ -151,7 +156,7 @@ impl Script {
     }
 
     fn header(&self) -> Header {
-        Header { cluster: CLUSTER, term: self.term, revision: self.revision }
+        Header { cluster: self.cluster, term: self.term, revision: self.revision }
     }
 
     /// `pair LEASE sent=TIME [old-term] [keys=N] [behind]`

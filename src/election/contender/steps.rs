@@ -110,7 +110,7 @@ impl Contender {
             return self.leave(create, &cause, view, wants);
         }
         if view.picture.before(&self.key(view), create, &self.addresses) > 0 {
-            return;
+            return self.notice_stranger(view, wants);
         }
         let past = view.picture.past(&self.addresses, view.now, view.live.timings.ttl);
         let worded = past == Before::AllWorded || !view.guards.on(Guard::OwnersWord);
@@ -123,6 +123,22 @@ impl Contender {
         let (since, lost) = (view.now, past == Before::Lost);
         let probe = Probe::Due { at: view.now };
         self.state = State::Proving(Proving { create, since, lost, probe, answered: None });
+    }
+
+    /// A stranger's turn is respected, but while it has it nobody has the VIP: told once it has lasted for a TTL. (It is
+    /// looked at with every renewal, so it needs no deadline of its own.)
+    fn notice_stranger(&mut self, view: &View<'_>, wants: &mut Wants) {
+        let Some((create, who)) = view.picture.stranger(&self.addresses, view.prefix) else {
+            self.stranger = None;
+            return;
+        };
+        let known = self.stranger.filter(|(known, ..)| *known == create);
+        let (_, since, told) = known.unwrap_or((create, view.now, false));
+        let due = !told && view.now.since(since) >= view.live.timings.ttl;
+        if due {
+            wants.tell(Note::StrangerFirst { vip: self.id, who: who.to_owned() });
+        }
+        self.stranger = Some((create, since, told || due));
     }
 
     fn may_take(&self, view: &View<'_>) -> bool {

@@ -1,7 +1,7 @@
 //! The guard on the real thing: a process that stops itself at a step of a put, and goes on after the fence.
 //!
-//! The test is the parent, in a network namespace of its own; the child is this same test binary, which runs
-//! [`child`] alone. The child says what became of its puts, the parent listens to the kernel.
+//! The test is the parent, in a network namespace of its own; the child is this same test binary, which runs one of the
+//! children below alone. The child says what became of its puts, the parent listens to the kernel.
 
 use std::future::Future;
 use std::io::{BufRead, BufReader, Lines};
@@ -72,6 +72,36 @@ fn child() {
     });
 }
 
+/// Says how many of its steps ended beyond the bound and, of these, how many had an exit left. Nearly all of a step is
+/// in user mode, where a put spends some dozen nanoseconds.
+#[test]
+#[ignore = "the child of the test with stops at random instants"]
+fn child_that_dawdles() {
+    if std::env::var(TOLD).is_err() {
+        return;
+    }
+    let guard = Guard::new(LATE).unwrap();
+    let mut line = Line::open(PATIENCE).unwrap();
+    let (mut late, mut open) = (0, 0);
+    println!("> ready");
+    let end = now() + 3 * SECOND;
+    while now() < end {
+        let step = || {
+            let start = now();
+            while now().since(start) < LATE / 10 {}
+            // Not a message: the kernel reads it, finds nothing and says nothing.
+            (now().since(start) > LATE, leave(line.exit(), &[]))
+        };
+        let ((is_late, left), shut) = guard.over(line.exit(), step).unwrap();
+        late += u32::from(is_late);
+        open += u32::from(is_late && !left.is_err_and(|e| is_shut(&e)));
+        if shut {
+            line.mend_exit().unwrap();
+        }
+    }
+    println!("> late {late}, open {open}");
+}
+
 /// A child that has stopped itself at a step of a put.
 struct Stopped {
     child: Child,
@@ -83,21 +113,27 @@ impl Stopped {
     /// The put of `what` stops at `step`.
     fn at(step: &str, what: What, ip: &str, guard: &str) -> Self {
         let nth = if what == What::TopUp { 2 } else { 1 };
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "node::put::stopped::child", "--ignored", "--nocapture"])
-            .env(TOLD, format!("{ip} {what:?} {guard}"))
-            .env("VIPD_PAUSE_AT", format!("put:{step}:{nth}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut stopped = Self { child, said, fence: Moment::default() };
+        let told = format!("{ip} {what:?} {guard}");
+        let mut stopped = Self::start("child", &told, &format!("put:{step}:{nth}"));
         let fence: i64 = stopped.says("fence").parse().unwrap();
         stopped.fence = Moment::from_nanos(fence);
         let status = waitpid(stopped.pid(), Some(WaitPidFlag::WUNTRACED)).unwrap();
         assert_eq!(status, WaitStatus::Stopped(stopped.pid(), Signal::SIGSTOP));
         stopped
+    }
+
+    /// This binary, with this child as its only test.
+    fn start(child: &str, told: &str, pause_at: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("node::put::stopped::{child}"), "--ignored", "--nocapture"])
+            .env(TOLD, told)
+            .env("VIPD_PAUSE_AT", pause_at)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, said, fence: Moment::default() }
     }
 
     fn pid(&self) -> Pid {
@@ -227,6 +263,23 @@ fn without_the_guard_the_same_stop_puts_it_back_after_the_fence() {
         assert!(outcome.starts_with("Ok(Late"), "{outcome}");
         stopped.works();
     });
+}
+
+#[test]
+fn stopped_at_instants_that_nobody_chose_nothing_leaves_late() {
+    let mut child = Stopped::start("child_that_dawdles", "dawdle", "put:before:1");
+    child.says("ready");
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(30));
+        kill(child.pid(), Signal::SIGSTOP).unwrap();
+        std::thread::sleep(LATE + Duration::from_millis(10));
+        kill(child.pid(), Signal::SIGCONT).unwrap();
+    }
+    let said = child.says("late");
+    println!("of 20 stops, steps that were late: {said}");
+    let (late, open) = said.split_once(", open ").unwrap();
+    assert!(late.parse::<u32>().unwrap() >= 10 && open == "0", "{said}");
+    assert!(child.child.wait().unwrap().success());
 }
 
 #[test]

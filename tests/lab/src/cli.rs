@@ -114,7 +114,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Run { names, settings } => runner::run(&names, &settings.to_args()?),
         Command::Demo { show, settings } => {
-            Ok(code(runner::lab(&[vec!["demo".to_owned()], show.to_args(), settings.to_args()?].concat(), None)?))
+            Ok(code(runner::lab(&[vec!["demo".to_owned()], show.to_args(), settings.to_args()?].concat(), None, None)?))
         }
         Command::Shell { name, command } => visit::open(name.as_deref(), &command),
         Command::Enter { args } => Ok(code(enter::enter(&args)?)),

@@ -9,9 +9,11 @@
 //! [`measure`] (one fault, its figures) · [`scenario`] and [`scenarios`] · [`vm`] (a node that is a machine of its own)
 //! · [`demo`].
 
+mod chance;
 mod cli;
 mod clock;
 mod demo;
+mod disk;
 mod enter;
 mod faults;
 mod figures;
@@ -24,6 +26,7 @@ mod netns;
 mod ping;
 mod probe;
 mod proxy;
+mod rows;
 mod runner;
 mod scenario;
 mod scenarios;
