@@ -7,7 +7,7 @@
 //! Reading order: [`enter`] (how one gets in) · [`world`] (what stands there) · [`monitor`] and [`timeline`] (who had
 //! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`], [`disk`] and [`proxy`] (what
 //! is done to it) · [`measure`] (one fault or a whole course, its figures) · [`scenario`] and [`scenarios`] · [`rows`]
-//! (the table of a run) · [`demo`].
+//! (the table of a run) · [`vm`] (a node that is a machine of its own) · [`demo`].
 
 mod chance;
 mod cli;
@@ -34,6 +34,7 @@ mod shell;
 mod timeline;
 mod urgent;
 mod visit;
+mod vm;
 mod world;
 
 use std::process::ExitCode;
