@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`enter`] (how one gets in) · [`world`] (what stands there) · [`monitor`] and [`timeline`] (who had
 //! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`] (what is done to it) ·
-//! [`measure`] (one fault, its figures) · [`scenario`] and [`scenarios`] · [`demo`].
+//! [`measure`] (one fault, its figures) · [`scenario`] and [`scenarios`] · [`soak`] · [`demo`].
 
 mod cli;
 mod clock;
@@ -27,6 +27,7 @@ mod runner;
 mod scenario;
 mod scenarios;
 mod shell;
+mod soak;
 mod timeline;
 mod urgent;
 mod visit;

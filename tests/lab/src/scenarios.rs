@@ -9,6 +9,7 @@ mod moves;
 mod shapes;
 
 use crate::scenario::Scenario;
+use crate::soak;
 
 /// All of them.
 pub(crate) const ALL: &[Scenario] = &[
@@ -92,6 +93,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "bad-config",
         about: "a bad config ends with exit code 78, nothing sent and no address touched",
         run: manners::bad_config,
+    },
+    Scenario {
+        name: "soak",
+        about: "two minutes of random troubles, seed 1: never two holders, and one after each healing",
+        run: soak::short,
     },
     Scenario { name: "idle", about: "what an idle daemon costs: memory, processor, size on disk", run: manners::idle },
 ];
