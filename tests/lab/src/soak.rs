@@ -139,12 +139,12 @@ fn perform(wishes: &Wishes, context: &Context) -> Result<bool> {
     world.one_holder(VIP, Duration::from_secs(20))?;
     world.all_stand(VIP)?;
     let _load = if wishes.busy { Some(Load::start()?) } else { None };
-    let paper = Paper::begin(&svg, clock::now())?;
+    let start = clock::now();
+    let (judge, paper) = (Judge::new(&world.monitor, start), Paper::begin(&svg, start)?);
     println!("{}", paper.places());
-    let judge = Judge::new(&world.monitor);
     if wishes.calm {
-        return calm::watch(wishes, &world, &judge, &paper);
+        return calm::watch(wishes, start, &world, &judge, &paper);
     }
     let ground = Ground::new(world, &context.vipd, paper.notes.clone())?;
-    Drive::new(wishes, ground, judge, &paper).run(Plan::of(wishes.seed), wishes.span())
+    Drive::new(wishes, start, ground, judge, &paper).run(Plan::of(wishes.seed), wishes.span())
 }

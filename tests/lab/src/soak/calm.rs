@@ -6,12 +6,12 @@ use super::judge::Judge;
 use super::paper::Paper;
 use super::tally::{Seconds, minutes};
 use super::{PROGRESS, Wishes};
-use crate::clock;
+use crate::clock::{self, At};
 use crate::world::{VIP, World};
 
 /// Watches; returns whether there was no blink and no move.
-pub(super) fn watch(wishes: &Wishes, world: &World, judge: &Judge, paper: &Paper) -> Result<bool> {
-    let (start, before) = (clock::now(), world.monitor.timeline().puts(VIP));
+pub(super) fn watch(wishes: &Wishes, start: At, world: &World, judge: &Judge, paper: &Paper) -> Result<bool> {
+    let before = world.monitor.timeline().puts(VIP);
     let until = start + wishes.span();
     let mut next = start + PROGRESS;
     loop {

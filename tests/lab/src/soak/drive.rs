@@ -19,7 +19,9 @@ use crate::world::VIP;
 /// From one look at what is due to the next.
 const TICK: Duration = Duration::from_millis(10);
 /// From one look for overlaps to the next.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(250);
+/// What is this old has been heard from all nodes.
+const NEWS: Duration = Duration::from_millis(200);
 
 /// A soak under way.
 pub(super) struct Drive<'a> {
@@ -30,17 +32,18 @@ pub(super) struct Drive<'a> {
     heals: Vec<Heal>,
     ttl: Duration,
     start: At,
+    noted: At,
     next_look: At,
     next_line: At,
 }
 
 impl<'a> Drive<'a> {
-    /// Begins now.
-    pub(super) fn new(wishes: &Wishes, ground: Ground, judge: Judge, paper: &'a Paper) -> Self {
+    /// `start` is its zero.
+    pub(super) fn new(wishes: &Wishes, start: At, ground: Ground, judge: Judge, paper: &'a Paper) -> Self {
         let tally = Tally { minutes: wishes.minutes, seed: wishes.seed, ..Tally::default() };
-        let (start, ttl) = (clock::now(), Duration::from_secs(wishes.ttl));
+        let ttl = Duration::from_secs(wishes.ttl);
         let (next_look, next_line) = (start + LOOK, start + PROGRESS);
-        Self { ground, judge, paper, tally, heals: Vec::new(), ttl, start, next_look, next_line }
+        Self { ground, judge, paper, tally, heals: Vec::new(), ttl, start, noted: start, next_look, next_line }
     }
 
     /// Drives to the end of `span`, and to the end of the phase that it falls into. Returns whether all was well.
@@ -102,6 +105,7 @@ impl<'a> Drive<'a> {
             return;
         }
         self.next_look = now + LOOK;
+        self.note_events(now - NEWS);
         for overlap in self.judge.new_overlaps() {
             self.tell_of(&overlap);
         }
@@ -111,17 +115,25 @@ impl<'a> Drive<'a> {
         }
     }
 
+    /// Writes down the address events up to a moment.
+    fn note_events(&mut self, to: At) {
+        for (at, line) in self.judge.events(self.noted, to) {
+            self.paper.notes.note_at(at, line);
+        }
+        self.noted = to;
+    }
+
     fn progress(&self, now: At) {
         let history = self.judge.history();
         let holders = self.ground.world.names(&self.ground.world.monitor.timeline().holders(VIP));
         let lasting = self.paper.notes.lasting();
         self.paper.notes.say(format_args!(
-            "{:>7}  {:>4} faults  {:>4} moves  overlap {}  held by {holders:<6} {}{lasting}",
+            "{:>7}  {:>4} faults  {:>4} moves  overlap {}  held by {holders}{}{lasting}",
             minutes(now.since(self.start)),
             self.tally.faults,
             history.moves,
             Seconds(history.overlap()),
-            if lasting.is_empty() { "" } else { "| " },
+            if lasting.is_empty() { "" } else { "  | " },
         ));
     }
 
@@ -137,7 +149,10 @@ impl<'a> Drive<'a> {
     fn tell_more(&self) {
         let notes = &self.paper.notes;
         notes.say(format_args!("   broken now: {}", notes.lasting()));
-        self.judge.last_events(Duration::from_secs(20)).iter().for_each(|line| notes.say(format_args!("   {line}")));
+        let now = clock::now();
+        for (at, line) in self.judge.events(now - Duration::from_secs(20), now) {
+            notes.say(format_args!("   {:10.6}  {line}", at.since(self.start).as_secs_f64()));
+        }
         for node in &self.ground.world.nodes {
             notes.say(format_args!("   --- {}'s vipd", node.name));
             node.vipd.tail(12).iter().for_each(|line| notes.say(format_args!("   {line}")));
@@ -145,6 +160,7 @@ impl<'a> Drive<'a> {
     }
 
     fn verdict(mut self) -> Result<bool> {
+        self.note_events(clock::now());
         for overlap in self.judge.new_overlaps() {
             self.tell_of(&overlap);
         }

@@ -1,5 +1,6 @@
 //! The cluster under a soak: does the steps of troubles when they are due, and mends everything.
 
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use nix::sys::signal::Signal;
 use super::hands::{self, Loss};
 use super::notes::Notes;
 use super::plan::{Planned, Role};
-use super::trouble::{NODES, Part, Step};
+use super::trouble::{NODES, Part, Step, Trouble};
 use crate::clock::{self, At};
 use crate::faults::{Fault, Who};
 use crate::timeline::NodeIndex;
@@ -59,22 +60,24 @@ impl Ground {
         Ok(Self { world, problems, notes, due, releases, hands, ordered, leader })
     }
 
-    /// Begins a trouble, unless another is at work on the same part of a node. Returns whether it did.
+    /// Begins a trouble, unless nothing is to be done to anybody: others are at work there, or it would be unfair.
+    /// Returns whether it did.
     pub(super) fn strike(&mut self, planned: &Planned) -> bool {
-        let (trouble, node) = (planned.trouble, self.resolve(planned));
-        if self.is_taken(&trouble.parts(node)) {
-            self.notes.note(format_args!("passed over, something is at work there  n{}: {trouble}", node + 1));
-            return false;
-        }
-        // The plan keeps them apart by phases; this is the lock behind it.
-        let cut = self.notes.marks().iter().any(|mark| mark.to.is_none() && mark.trouble.cuts());
-        if trouble.breaks_promises_of_etcd() && cut || trouble.cuts() && !self.hands.is_empty() {
-            self.notes.note(format_args!("passed over, these two must not meet  n{}: {trouble}", node + 1));
-            return false;
-        }
-        let deletes = trouble.steps(node).iter().any(|(_, step)| matches!(step, Step::Fault(Fault::Delete(..))));
-        if deletes && !self.world.monitor.timeline().holders(VIP).contains(&node) {
-            self.notes.note(format_args!("passed over, there is nothing to delete  n{}: {trouble}", node + 1));
+        let (trouble, aimed) = (planned.trouble, self.resolve(planned));
+        let others = [planned.node, planned.node + 1, planned.node + 2].map(|node| node % NODES);
+        let mut nodes = iter::once(aimed).chain(others);
+        let free = nodes.find(|node| !self.is_taken(&trouble.parts(*node)));
+        let why_not = match free {
+            None => Some("something is at work there"),
+            Some(_) if self.must_not_meet(trouble) => Some("no lease could help"),
+            Some(node) if trouble == Trouble::AddressDeleted && !self.has_it(node) => {
+                Some("there is nothing to delete")
+            }
+            Some(_) => None,
+        };
+        let node = free.unwrap_or(aimed);
+        if let Some(why) = why_not {
+            self.notes.note(format_args!("passed over, {why}: n{}: {trouble}", node + 1));
             return false;
         }
         let (now, mark) = (clock::now(), self.notes.open(trouble, node));
@@ -83,6 +86,16 @@ impl Ground {
         }
         self.work();
         true
+    }
+
+    /// The plan keeps them apart by phases; this is the lock behind it.
+    fn must_not_meet(&self, trouble: Trouble) -> bool {
+        let cut = || self.notes.marks().iter().any(|mark| mark.to.is_none() && mark.trouble.cuts());
+        trouble.breaks_promises_of_etcd() && cut() || trouble.cuts() && !self.hands.is_empty()
+    }
+
+    fn has_it(&self, node: NodeIndex) -> bool {
+        self.world.monitor.timeline().holders(VIP).contains(&node)
     }
 
     fn is_taken(&self, parts: &[(NodeIndex, Part)]) -> bool {

@@ -31,6 +31,10 @@ pub(super) struct Overlap {
 /// All of it.
 #[derive(Clone, Default, Debug)]
 pub(super) struct History {
+    /// Its beginning.
+    pub(super) from: At,
+    /// Its end.
+    pub(super) to: At,
     /// In the order of their ends; the ones that last end where the history does.
     pub(super) holds: Vec<Hold>,
     /// In the order of time.
@@ -46,7 +50,8 @@ pub(super) struct History {
 impl History {
     /// Reads events in the order of time; what was before `from` counts only for who had it then.
     pub(super) fn read(changes: &[Change], from: At, to: At) -> Self {
-        let mut reader = Reader { since: from, ..Reader::default() };
+        let read = Self { from, to, ..Self::default() };
+        let mut reader = Reader { read, since: from, ..Reader::default() };
         let (before, rest) = changes.split_at(changes.partition_point(|change| change.at < from));
         for change in before {
             if change.present {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{self, At};
 use crate::monitor::Monitor;
-use crate::timeline::NodeIndex;
+use crate::timeline::{Change, NodeIndex};
 use crate::world::{VIP, World};
 
 use super::history::{History, Overlap};
@@ -22,9 +22,9 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// Judges from now on.
-    pub(super) fn new(monitor: &Monitor) -> Self {
-        Self { monitor: monitor.clone(), start: clock::now(), told: None }
+    /// Judges from `start` on.
+    pub(super) fn new(monitor: &Monitor, start: At) -> Self {
+        Self { monitor: monitor.clone(), start, told: None }
     }
 
     /// What happened so far.
@@ -42,22 +42,14 @@ impl Judge {
         new
     }
 
-    /// The address events of the last `span`, as lines.
-    pub(super) fn last_events(&self, span: Duration) -> Vec<String> {
-        let now = clock::now();
-        let changes = self.monitor.timeline().changes(VIP, now - span);
-        let line = |present| if present { "has it" } else { "lost it" };
-        changes
-            .iter()
-            .map(|change| {
-                format!(
-                    "{:10.6}  n{} {}",
-                    change.at.since(self.start).as_secs_f64(),
-                    change.node + 1,
-                    line(change.present)
-                )
-            })
-            .collect()
+    /// The address events from a moment up to another, as lines with their time.
+    pub(super) fn events(&self, from: At, to: At) -> Vec<(At, String)> {
+        let changes = self.monitor.timeline().changes(VIP, from);
+        let line = |change: &Change| {
+            let what = if change.present { "has it" } else { "does not have it any more" };
+            (change.at, format!("address  n{} {what}", change.node + 1))
+        };
+        changes.iter().filter(|change| change.at < to).map(line).collect()
     }
 
     /// The kernel could not deliver so many events.

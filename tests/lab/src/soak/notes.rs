@@ -125,11 +125,6 @@ impl Notes {
             self.marks().iter().filter(|mark| mark.to.is_none()).map(ToString::to_string).collect();
         lasting.join("; ")
     }
-
-    /// Its zero.
-    pub(super) fn start(&self) -> At {
-        self.0.start
-    }
 }
 
 /// Since midnight UTC, from the tool that is allowed to know.

@@ -9,7 +9,7 @@ use super::ground;
 use super::history::History;
 use super::notes::{Heal, Notes};
 use super::picture::{self, Scene};
-use crate::clock::{self, At};
+use crate::clock::At;
 use crate::world::World;
 
 /// The files.
@@ -29,8 +29,7 @@ impl Paper {
     /// Draws the picture as things are now; one that is there is replaced.
     pub(super) fn draw(&self, history: &History, heals: &[Heal], title: &str) -> Result<()> {
         let marks = self.notes.marks();
-        let (start, end) = (self.notes.start(), clock::now());
-        let drawn = picture::draw(&Scene { start, end, history, marks: &marks, heals, title });
+        let drawn = picture::draw(&Scene { history, marks: &marks, heals, title });
         fs::write(&self.svg, drawn).with_context(|| format!("write {}", self.svg.display()))
     }
 

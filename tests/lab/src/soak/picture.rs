@@ -14,11 +14,7 @@ use crate::clock::At;
 
 /// What is drawn.
 pub(super) struct Scene<'a> {
-    /// Its zero.
-    pub(super) start: At,
-    /// Its end.
-    pub(super) end: At,
-    /// Who held when.
+    /// Who held when, from beginning to end.
     pub(super) history: &'a History,
     /// What was broken when.
     pub(super) marks: &'a [Mark],
@@ -105,12 +101,17 @@ impl Scene<'_> {
     /// As few seconds a row as give no more than a page's worth of rows.
     fn rows(&self) -> Vec<Row> {
         const CHOICES: [(u64, u64); 6] = [(60, 5), (120, 10), (180, 15), (300, 30), (600, 60), (1200, 120)];
-        let total = self.end.since(self.start).as_secs().max(1);
+        let total = self.history.to.since(self.history.from).as_secs().max(1);
         let fits = CHOICES.iter().find(|(seconds, _)| total.div_ceil(*seconds) <= 16);
         let (seconds, tick) = *fits.unwrap_or(&(3600, 300));
         let row = |number: u64| {
             let zero = Duration::from_secs(number * seconds);
-            Row { from: self.start + zero, span: Duration::from_secs(seconds), tick: Duration::from_secs(tick), zero }
+            Row {
+                from: self.history.from + zero,
+                span: Duration::from_secs(seconds),
+                tick: Duration::from_secs(tick),
+                zero,
+            }
         };
         (0..total.div_ceil(seconds)).map(row).collect()
     }
@@ -152,7 +153,7 @@ impl Row {
         let mut at = Duration::ZERO;
         while at <= self.span {
             let x = LEFT + PLOT * at.as_secs_f64() / self.span.as_secs_f64();
-            let past = self.from + at > scene.end;
+            let past = self.from + at > scene.history.to;
             let colour = if past { "#f2f2f2" } else { "#dcdcdc" };
             let _ = writeln!(svg, "<path d=\"M{x:.1} {top:.1}V{:.1}\" stroke=\"{colour}\"/>", bottom + 4.0);
             text(svg, x, bottom + 17.0, "middle", "#666", &tally::minutes(self.zero + at));
@@ -175,7 +176,7 @@ impl Row {
     }
 
     fn mark(&self, svg: &mut String, scene: &Scene, mark: &Mark, part: Part, top: f64) {
-        let to = mark.to.unwrap_or(scene.end);
+        let to = mark.to.unwrap_or(scene.history.to);
         let Some((_, y, colour, _)) = PARTS.iter().find(|(known, ..)| *known == part) else {
             if let Some((x, _)) = self.part(mark.from, mark.from) {
                 triangle(svg, x, top + 6.0, BAD);
@@ -202,15 +203,15 @@ impl Row {
 fn complement(scene: &Scene) -> Vec<(At, At)> {
     let mut holds = scene.history.holds.clone();
     holds.sort_by_key(|hold| hold.from);
-    let (mut gaps, mut covered) = (Vec::new(), scene.start);
+    let (mut gaps, mut covered) = (Vec::new(), scene.history.from);
     for hold in holds {
         if hold.from > covered {
             gaps.push((covered, hold.from));
         }
         covered = covered.max(hold.to);
     }
-    if scene.end > covered {
-        gaps.push((covered, scene.end));
+    if scene.history.to > covered {
+        gaps.push((covered, scene.history.to));
     }
     gaps
 }
@@ -274,11 +275,10 @@ mod tests {
         let hold = |node, from, to| Hold { node, from: at(from), to: at(to) };
         let overlap = Overlap { from: at(150), to: at(151), nodes: vec![0, 1] };
         let holds = vec![hold(0, 100, 151), hold(1, 150, 180)];
-        let history = History { holds, overlaps: vec![overlap], ..History::default() };
+        let history = History { from: at(100), to: at(200), holds, overlaps: vec![overlap], ..History::default() };
         let mark = Mark { trouble: Trouble::Freeze(Duration::from_secs(3)), node: 2, from: at(130), to: Some(at(133)) };
         let heals = [Heal { at: at(170), to: at(180), good: true }];
-        let scene =
-            Scene { start: at(100), end: at(200), history: &history, marks: &[mark], heals: &heals, title: "a < b" };
+        let scene = Scene { history: &history, marks: &[mark], heals: &heals, title: "a < b" };
         let svg = draw(&scene);
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && svg.contains("a &lt; b"));
         assert!(svg.contains("n3: vipd frozen for 3s") && svg.contains("overlap 1.000000 s"));
