@@ -31,8 +31,14 @@ missing_packages() {
     has ip && has bridge || printf 'iproute2 '
     has nsenter || printf 'util-linux '
     has cc || printf 'gcc libc6-dev '
+    has strace || printf 'strace '
     has protoc || printf 'protobuf-compiler '
     [ -e /usr/include/google/protobuf/descriptor.proto ] || printf 'libprotobuf-dev '
+    # Only root can boot a small system.
+    [ "$(id -u)" != 0 ] || has systemd-nspawn || printf 'systemd-container '
+    [ "$(id -u)" != 0 ] || has mmdebstrap || printf 'mmdebstrap '
+    has strace || printf 'strace '
+    has pgrep || printf 'procps '
 }
 
 install_packages() {

@@ -11,6 +11,9 @@ pub fn tell(note: Note, plan: &Plan) {
     match note {
         Note::SessionBegan { .. } | Note::SessionEnded { .. } => session(note),
         Note::Queued { vip, behind } => info!(vip = name(plan, vip), behind, "stands in the queue"),
+        Note::StrangerFirst { vip, who } => {
+            error!(vip = name(plan, vip), who, "a candidate that is no vipd stands first: nobody has the VIP");
+        }
         Note::TurnCame { vip, at_once } => {
             let next = if at_once { "taking the VIP at once" } else { "asking the network first" };
             info!(vip = name(plan, vip), "the turn has come: {next}");

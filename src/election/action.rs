@@ -155,6 +155,13 @@ pub enum Note {
         /// How many candidates stand before it.
         behind: usize,
     },
+    /// A candidate that is no daemon stands first, and has done so for a TTL: it has the turn, and nobody the VIP.
+    StrangerFirst {
+        /// Which VIP.
+        vip: VipId,
+        /// What it says about itself.
+        who: String,
+    },
     /// The turn has come.
     TurnCame {
         /// Which VIP.

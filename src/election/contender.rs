@@ -63,12 +63,24 @@ pub enum Ending {
 pub struct Wants {
     /// Orders.
     pub actions: Vec<Action>,
-    /// Candidates to step back from, with the owner's word: the address is off.
-    pub step_back: Vec<(Key, i64)>,
+    /// Candidates to step back from. The address is off.
+    pub step_back: Vec<StepBack>,
     /// A renewal at once.
     pub renew: bool,
     /// The session must end.
     pub end_session: Option<EndSession>,
+}
+
+/// A candidate to step back from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StepBack {
+    /// Its key.
+    pub key: Key,
+    /// Its create revision.
+    pub create: i64,
+    /// Whether to say the owner's word. Not for a turn that ended while its owner was still finding out whether the one
+    /// before is gone: the next one would take that word for an answer to a question that is still open.
+    pub word: bool,
 }
 
 /// Why a contender wants the session to end.
@@ -124,6 +136,8 @@ pub enum State {
     Leaving {
         /// The key's create revision.
         create: i64,
+        /// Whether the owner's word goes with it.
+        word: bool,
         /// Since when.
         since: Moment,
         /// When the address was off and the first step back was ordered.
@@ -192,6 +206,8 @@ pub struct Contender {
     failures: u32,
     failed_at: Moment,
     repairs: Vec<Moment>,
+    /// Who stands first and is no daemon: its create revision, since when, and whether that was told.
+    stranger: Option<(i64, Moment, bool)>,
 }
 
 impl Contender {
@@ -212,6 +228,7 @@ impl Contender {
             failures: 0,
             failed_at: Moment::default(),
             repairs: Vec::new(),
+            stranger: None,
         })
     }
 

@@ -114,6 +114,13 @@ pub enum Record {
     Ignored(&'static str),
 }
 
+impl Record {
+    /// Whether somebody stands by it.
+    pub fn is_candidate(&self) -> bool {
+        matches!(self, Self::Candidate { .. })
+    }
+}
+
 /// One change under the prefix.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Change {

@@ -5,8 +5,8 @@ mod ending;
 use std::time::Duration;
 
 use super::action::{Action, Cause, Note};
-use super::contender::{Contender, EndSession, Ending, View, Wants, earliest};
-use super::event::{Event, Generation, Header, LeaseId, Pair, VipId};
+use super::contender::{Contender, EndSession, Ending, StepBack, View, Wants, earliest};
+use super::event::{Change, Entry, Event, Generation, Header, LeaseId, Pair, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::{Ignored, Picture};
 use super::record::{NodeRecord, Released, node_key};
@@ -18,6 +18,8 @@ use ending::Stop;
 
 /// How often a lease is asked for while none comes.
 const ASK_EVERY: Duration = Duration::from_secs(2);
+/// A grant takes two commits; asked for longer ago than this and not answered, it is taken for lost if etcd answers.
+const ASK_PATIENCE: Duration = Duration::from_millis(200);
 /// However pressing, renewals go out no faster than this.
 const RENEW_PAUSE: Duration = Duration::from_millis(50);
 /// A step changes a contender's state at most this often for one fact; the longest true way is five.
@@ -47,6 +49,8 @@ pub struct Election {
     picture: Picture,
     contenders: Vec<Contender>,
     stop: Stop,
+    /// The TTL of the last session: so long others may still hold by what an earlier history told them.
+    ttl: Duration,
     /// An ended session's lease that still has keys, all with their owner's word; revoked when etcd answers again.
     former: Option<(LeaseId, NodeRecord)>,
 }
@@ -64,6 +68,7 @@ impl Election {
             picture: Picture::default(),
             contenders,
             stop: Stop::No,
+            ttl: Duration::ZERO,
             former: None,
         };
         (election, actions)
@@ -119,15 +124,7 @@ impl Election {
             Event::LeaseLost { lease } => self.lost(lease, now, wants),
             Event::LeaseRevoked { lease } => self.revoked(lease, wants),
             Event::PairAnswered(pair) => self.pair_answered(pair, now, wants),
-            Event::PictureRead { sent_at, header, entries } => {
-                if self.same_history(header, sent_at, now, wants) {
-                    let ignored = self.picture.read(header.revision, entries, now);
-                    tell_ignored(ignored, wants);
-                    if let Session::Live(live) = &mut self.session {
-                        live.proven_by_read(sent_at, header, &self.settings.guards, now);
-                    }
-                }
-            }
+            Event::PictureRead { sent_at, header, entries } => self.read(sent_at, header, entries, now, wants),
             Event::Changed { revision, changes } => self.changed(revision, changes, now, wants),
             Event::Settled { vip, generation, outcome } => {
                 let guards = self.settings.guards.clone();
@@ -172,11 +169,15 @@ impl Election {
         now: Moment,
         wants: &mut Wants,
     ) {
+        if self.lease() == Some(lease) {
+            return; // told twice
+        }
         if !matches!(self.session, Session::Asking { .. }) || self.stop != Stop::No {
             wants.actions.push(Action::RevokeLease { lease, record: None }); // nobody waits for it any more
             return;
         }
         self.history.seen(header.revision, now);
+        self.ttl = ttl;
         let timings = Timings::new(ttl, self.settings.margin);
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         wants.tell(Note::SessionBegan { lease, ttl_ms: millis(ttl), margin_ms: millis(timings.margin) });
@@ -215,7 +216,29 @@ impl Election {
         wants.renew |= self.contenders.iter().any(|c| c.wants_fresher_than(pair.sent_at));
     }
 
-    fn changed(&mut self, revision: i64, changes: Vec<super::event::Change>, now: Moment, wants: &mut Wants) {
+    fn read(&mut self, sent_at: Moment, header: Header, entries: Vec<Entry>, now: Moment, wants: &mut Wants) {
+        if !self.same_history(header, sent_at, now, wants) {
+            // A doubt, or another history: what the picture has is not what the new watch goes on from.
+            if !wants.actions.contains(&Action::ReadAll) {
+                wants.actions.push(Action::ReadAll);
+            }
+            return;
+        }
+        let ignored = self.picture.read(header.revision, entries, now);
+        tell_ignored(ignored, wants);
+        match &mut self.session {
+            Session::Live(live) => live.proven_by_read(sent_at, header, &self.settings.guards, now),
+            // etcd answers: a lease that was asked for in vain is asked for again.
+            Session::Asking { again_at } if now + ASK_EVERY >= *again_at + ASK_PATIENCE => *again_at = now,
+            Session::Asking { .. } | Session::Silent { .. } => {}
+        }
+    }
+
+    fn changed(&mut self, revision: i64, changes: Vec<Change>, now: Moment, wants: &mut Wants) {
+        // Before the first read of a history the watch that told this was one of an earlier history.
+        if !self.picture.is_known() {
+            return;
+        }
         self.history.seen(revision, now);
         let ttl = match &self.session {
             Session::Live(live) => live.timings.ttl,
@@ -262,13 +285,15 @@ impl Election {
         }
     }
 
-    /// Nothing of it is adopted: off, forgotten, one TTL of silence, a new lease.
+    /// Nothing of it is adopted: off, forgotten, one TTL of silence, a new lease. The silence is due also when the lease
+    /// was found gone before the history was: others may hold by theirs, and a lease that is on its way is given back.
     fn another_history(&mut self, now: Moment, wants: &mut Wants) {
-        let silence = match &self.session {
-            Session::Live(live) => live.timings.ttl,
-            Session::Silent { .. } | Session::Asking { .. } => Duration::ZERO,
+        let until = match &self.session {
+            Session::Silent { until } => (now + self.ttl).max(*until),
+            Session::Asking { .. } | Session::Live(_) => now + self.ttl,
         };
-        self.end_session(&Cause::AnotherHistory, Some(now + silence), now, wants);
+        self.end_session(&Cause::AnotherHistory, Some(until), now, wants);
+        self.session = Session::Silent { until };
         self.history = History::default();
         self.picture.clear();
         self.former = None;
@@ -349,8 +374,10 @@ impl Election {
 
     fn step_back(&mut self, wants: &mut Wants) {
         let Session::Live(live) = &mut self.session else { return };
-        for (key, create) in std::mem::take(&mut wants.step_back) {
-            live.release(Released { key: key.clone(), create });
+        for StepBack { key, create, word } in std::mem::take(&mut wants.step_back) {
+            if word {
+                live.release(Released { key: key.clone(), create });
+            }
             let record = live.record(&self.settings.node, &self.settings.version, self.stop != Stop::No);
             wants.actions.push(Action::StepBack { key, create, lease: live.lease, record });
         }

@@ -3,16 +3,19 @@
 //! The picture may be old, but within one history it never lies about two things: who is first stays first until it
 //! is gone, and a key that is gone stays gone. Everything the election knows of its own keys it knows from here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::event::{Change, Entry, LeaseId, Record, ShortRead};
-use super::record::{Key, NodeRecord, Released};
+use super::record::{Key, NodeRecord, Released, node_key};
 use crate::moment::Moment;
 
 /// How many owners' words are remembered. A word is needed when its key goes, which is at once.
 const WORDS_KEPT: usize = 1024;
+
+/// How many revisions back a read can be compared with what the watch told. Reads are late by milliseconds.
+const TOLD_KEPT: usize = 32;
 
 /// What is known of the prefix.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -24,6 +27,16 @@ pub struct Picture {
     unbroken_since: Option<Moment>,
     words: BTreeSet<Word>,
     ends: BTreeMap<IpAddr, Vec<End>>,
+    /// What a short read would have said at the last revisions, oldest first: a watch may be ahead of a read.
+    told: VecDeque<Told>,
+}
+
+/// What a short read should say from this revision on, up to the next change.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Told {
+    revision: i64,
+    count: u64,
+    newest: i64,
 }
 
 /// An owner's word; ordered by revision, so that the oldest can be forgotten first.
@@ -62,8 +75,9 @@ impl Picture {
             self.note_words(&entry);
             self.entries.insert(entry.key.clone(), entry);
         }
-        self.revision = revision;
         self.unbroken_since = Some(now);
+        self.told.clear();
+        self.is_told(revision);
         ignored
     }
 
@@ -73,7 +87,6 @@ impl Picture {
         if revision <= self.revision || self.unbroken_since.is_none() {
             return Vec::new();
         }
-        self.revision = revision;
         let mut new = Vec::new();
         // A step back deletes the key and says the word in one revision: words first.
         for change in &changes {
@@ -88,12 +101,24 @@ impl Picture {
                 Change::Deleted(key) => self.deleted(&key, now),
             }
         }
+        self.is_told(revision);
         self.forget(now, ttl);
         new
     }
 
+    fn is_told(&mut self, revision: i64) {
+        self.revision = revision;
+        self.told.push_back(Told { revision, count: self.count(), newest: self.newest() });
+        if self.told.len() > TOLD_KEPT {
+            self.told.pop_front();
+        }
+    }
+
     fn put(&mut self, mut entry: Entry, now: Moment) {
-        if self.entries.get(&entry.key).is_some_and(|old| old.create != entry.create) {
+        // A candidate that was written over and is none any more ended as if its key were gone.
+        let over =
+            |old: &Entry| old.create != entry.create || old.record.is_candidate() && !entry.record.is_candidate();
+        if self.entries.get(&entry.key).is_some_and(over) {
             self.deleted(&entry.key, now);
         }
         keep_addresses(self.entries.get(&entry.key), &mut entry);
@@ -144,10 +169,14 @@ impl Picture {
         self.unbroken_since.is_some()
     }
 
-    /// Whether the watch has told all that a read saw. A watch that is ahead of the read is not deaf.
+    /// Whether the watch has told all that a read saw. A watch that is ahead of the read is not deaf, but it may have
+    /// skipped something: so the read is compared with what was told up to the read's own revision.
     pub fn agrees_with(&self, read: &ShortRead) -> bool {
-        self.is_known()
-            && (self.revision > read.header.revision || (self.count() == read.count && self.newest() == read.newest))
+        match self.told.iter().rfind(|t| t.revision <= read.header.revision) {
+            Some(told) => told.count == read.count && told.newest == read.newest,
+            // Ahead of it by more than is remembered, or by a whole read.
+            None => self.is_known(),
+        }
     }
 
     fn count(&self) -> u64 {
@@ -185,6 +214,16 @@ impl Picture {
     /// How many candidates stand before this key for any of these addresses; none: it has the turn.
     pub fn before(&self, key: &Key, create: i64, addresses: &[IpAddr]) -> usize {
         addresses.iter().flat_map(|a| self.queue(*a)).filter(|e| e.create < create && e.key != *key).count()
+    }
+
+    /// A candidate that stands first for one of these addresses and is no daemon's: its lease has no node record.
+    pub fn stranger(&self, addresses: &[IpAddr], prefix: &str) -> Option<(i64, &str)> {
+        addresses.iter().filter_map(|a| self.first(*a)).find_map(|entry| match &entry.record {
+            Record::Candidate { lease, who, .. } if self.node(&node_key(prefix, *lease)).is_none() => {
+                Some((entry.create, who.as_str()))
+            }
+            _ => None,
+        })
     }
 
     /// Whether somebody under another lease stands for any of these addresses.
@@ -225,5 +264,35 @@ fn keep_addresses(old: Option<&Entry>, new: &mut Entry) {
         (&old.record, &mut new.record)
     {
         addresses.clone_from(kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::election::event::Header;
+
+    fn entry(name: &str, revision: i64) -> Entry {
+        Entry { key: Key(name.into()), create: revision, modified: revision, record: Record::Ignored("a test's") }
+    }
+
+    fn read(revision: i64, count: u64, newest: i64) -> ShortRead {
+        let header = Header { cluster: 1, term: 1, revision };
+        ShortRead { sent_at: Moment::default(), header, count, newest }
+    }
+
+    #[test]
+    fn a_read_is_compared_with_what_was_told_up_to_its_own_revision() {
+        let (mut p, now, ttl) = (Picture::default(), Moment::default(), Duration::from_secs(5));
+        assert!(!p.agrees_with(&read(1, 0, 0)), "nothing was read yet");
+        p.read(10, vec![entry("a", 3), entry("b", 4)], now);
+        assert!(p.agrees_with(&read(9, 7, 7)), "older than all we know");
+        assert!(p.agrees_with(&read(15, 2, 4)));
+        p.change(20, vec![Change::Put(entry("c", 20))], now, ttl);
+        assert!(p.agrees_with(&read(20, 3, 20)) && p.agrees_with(&read(19, 2, 4)));
+        assert!(!p.agrees_with(&read(19, 1, 4)), "the watch is ahead, but it skipped a deletion");
+        assert!(!p.agrees_with(&read(21, 4, 21)), "the watch is behind");
+        (21..200).for_each(|r| drop(p.change(r, vec![Change::Put(entry("c", r))], now, ttl)));
+        assert_eq!(p.told.len(), TOLD_KEPT);
     }
 }

@@ -2,20 +2,25 @@
 //!
 //! Reading the clock, computing the address's life and sending must be one step (protocol 5.3): whatever comes between
 //! them lengthens the life beyond the fence. So there is no reactor, no queue and no allocation between them, only
-//! [`Writer::send_with_life`]; an answer that is late says that something came between all the same, and the address
-//! goes at once. Taking off goes through the same thread: a put that the kernel still holds up is over before it.
+//! `send_with_life`, and over that stands the `guard`: a put that is held up there cannot leave any more. An answer
+//! that is late says that the kernel held it up, and the address goes at once. Taking off goes through the same thread: a
+//! put that the kernel still holds up is over before it.
 
+mod guard;
+mod line;
 mod message;
+mod pause;
+#[cfg(test)]
+mod stopped;
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use tokio::sync::oneshot;
 
@@ -24,9 +29,13 @@ use super::netlink::host_prefix;
 use crate::election::event::LinkId;
 use crate::election::lifetime::{SECOND, whole_seconds};
 use crate::moment::Moment;
+use guard::Guard;
+use line::{Line, is_shut, leave};
 use message::Bytes;
+use pause::Step;
 
-/// How long after the clock was read the kernel's answer may come: part of the margin between fence and end of lease.
+/// How long after the clock was read a put may leave this process and the kernel's answer may come: part of the margin
+/// between fence and end of lease.
 pub const LATE: Duration = Duration::from_millis(50);
 
 /// How long the thread waits for the kernel's answer.
@@ -41,6 +50,9 @@ pub enum Error {
     /// No socket or no thread. Nothing was changed.
     #[error("cannot open a netlink socket to write addresses")]
     Open(#[source] io::Error),
+    /// No guard for puts that are held up. Nothing was changed, and without it nothing is put.
+    #[error("cannot set up the timer that guards puts")]
+    Guard(#[source] io::Error),
     /// The request could not be sent. Nothing was changed.
     #[error("cannot send to the kernel")]
     Send(#[source] io::Error),
@@ -65,6 +77,8 @@ pub enum Put {
         /// What the kernel said to taking it off.
         off: Result<(), Error>,
     },
+    /// This process was held up between reading the clock and sending, and so nothing was sent.
+    HeldUp,
     /// Less than a second is left until the fence, or it would not end later than it does: nothing was sent.
     NotSent,
 }
@@ -101,15 +115,31 @@ impl Putter {
         Self::start_with(LATE)
     }
 
-    /// Starts the thread with another bound than [`LATE`]; for tests.
+    /// Starts the thread with another bound for the kernel's answer than [`LATE`]; for tests.
     ///
     /// # Errors
     /// As [`Putter::start`].
     pub fn start_with(late: Duration) -> Result<Self, Error> {
-        let mut writer = Writer { socket: open().map_err(Error::Open)?, sequence: 0, late };
+        Self::start_guarded(late, LATE)
+    }
+
+    /// Starts the thread, with these bounds for the kernel's answer and for what leaves this process.
+    fn start_guarded(late: Duration, leaves: Duration) -> Result<Self, Error> {
+        let line = Line::open(PATIENCE).map_err(Error::Open)?;
         let (orders, taken) = mpsc::channel();
-        let run = move || taken.iter().for_each(|order| writer.carry_out(order));
+        let (tell, told) = mpsc::channel();
+        let run = move || match Guard::new(leaves) {
+            Ok(guard) => {
+                let mut writer = Writer { line, guard, sequence: 0, late };
+                let _ = tell.send(Ok(()));
+                taken.iter().for_each(|order| writer.carry_out(order));
+            }
+            Err(e) => drop(tell.send(Err(e))),
+        };
         std::thread::Builder::new().name("vipd-put".into()).spawn(run).map_err(Error::Open)?;
+        // The guard is made in its thread, which takes microseconds.
+        let begun = told.recv().unwrap_or_else(|_| Err(io::Error::other("the writing thread ended")));
+        begun.map_err(Error::Guard)?;
         Ok(Self { orders })
     }
 
@@ -144,20 +174,11 @@ impl Putter {
     }
 }
 
-fn open() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    // Only the kernel is heard.
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.set_cap_ack(true)?;
-    socket2::SockRef::from(&socket).set_read_timeout(Some(PATIENCE))?;
-    Ok(socket)
-}
-
 /// The thread's side.
 #[derive(Debug)]
 struct Writer {
-    socket: Socket,
+    line: Line,
+    guard: Guard,
     sequence: u32,
     late: Duration,
 }
@@ -174,8 +195,17 @@ impl Writer {
 
     fn put(&mut self, mut bytes: Bytes, off: Bytes, fence: Moment, over: Over) -> Result<Put, Error> {
         self.number(&mut bytes);
-        let Some((read_at, end)) = self.send_with_life(&mut bytes, fence, over).map_err(|e| self.reopen(e))? else {
-            return Ok(Put::NotSent);
+        pause::at(Step::Before);
+        let step = || send_with_life(self.line.exit(), &mut bytes, fence, over);
+        let (sent, shut) = self.guard.over(self.line.exit(), step).map_err(Error::Guard)?;
+        if shut && self.line.mend_exit().is_err() {
+            self.renew();
+        }
+        let (read_at, end) = match sent {
+            Ok(Some(sent)) => sent,
+            Ok(None) => return Ok(Put::NotSent),
+            Err(e) if shut && is_shut(&e) => return Ok(Put::HeldUp),
+            Err(e) => return Err(self.reopen(e)),
         };
         let answer = self.answer();
         let took = now().since(read_at);
@@ -187,29 +217,12 @@ impl Writer {
         }
     }
 
-    /// The one step: clock, life, send. Gives the moment the clock was read and the kernel's end.
-    ///
-    /// A process frozen exactly here would put the address back when it thaws; the guard that holds such a put up
-    /// (a timer whose signal swaps the socket away) goes round these lines and nothing else.
-    fn send_with_life(&self, bytes: &mut Bytes, fence: Moment, over: Over) -> io::Result<Option<(Moment, Moment)>> {
-        let read_at = now();
-        let Some(seconds) = whole_seconds(read_at, fence) else { return Ok(None) };
-        let end = read_at + seconds * SECOND;
-        // A moment too late for a good one, rounding would shorten its life.
-        if matches!(over, Over::Until(before) if end <= before) {
-            return Ok(None);
-        }
-        bytes.live(seconds);
-        self.socket.send(bytes.as_slice(), 0)?;
-        Ok(Some((read_at, end)))
-    }
-
     fn take_off(&mut self, mut bytes: Bytes) -> Result<(), Error> {
         self.number(&mut bytes);
-        if let Err(e) = self.socket.send(bytes.as_slice(), 0) {
-            // The socket may be the one that was swapped away from under a put: once more, on another.
+        if let Err(e) = self.line.send(bytes.as_slice()) {
+            // A fault of the socket is no reason to leave an address there: once more, on another.
             self.reopen(e);
-            self.socket.send(bytes.as_slice(), 0).map_err(Error::Send)?;
+            self.line.send(bytes.as_slice()).map_err(Error::Send)?;
         }
         match self.answer() {
             Err(Error::Refused(e)) if says_gone(&e) => Ok(()),
@@ -219,10 +232,15 @@ impl Writer {
 
     /// The socket failed: another, so that neither its fault nor its late answers meet the next order.
     fn reopen(&mut self, fault: io::Error) -> Error {
-        if let Ok(socket) = open() {
-            self.socket = socket;
-        }
+        self.renew();
         Error::Send(fault)
+    }
+
+    /// If there is no other to be had, the old one stays, and the next order that fails on it tries again.
+    fn renew(&mut self) {
+        if let Ok(line) = Line::open(PATIENCE) {
+            self.line = line;
+        }
     }
 
     fn number(&mut self, bytes: &mut Bytes) {
@@ -234,11 +252,12 @@ impl Writer {
     fn answer(&mut self) -> Result<(), Error> {
         let deadline = now() + PATIENCE;
         let mut buffer = Vec::with_capacity(8 * 1024);
-        while now() < deadline {
+        // It is read at least once: a process that was stopped here finds the answer that has long been there.
+        loop {
             buffer.clear();
-            match self.socket.recv(&mut buffer, 0) {
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            match self.line.receive(&mut buffer) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // The time is up, or the kernel had no memory for the answer.
                 Err(e) => {
                     self.reopen(e);
@@ -253,9 +272,37 @@ impl Writer {
                 },
                 _ => {}
             }
+            if now() >= deadline {
+                return Err(Error::Silent);
+            }
         }
-        Err(Error::Silent)
     }
+}
+
+/// The one step: clock, life, send. Gives the moment the clock was read and the kernel's end.
+///
+/// A process held up exactly here would put the address back when it goes on, so the guard goes round these lines and
+/// nothing else.
+fn send_with_life(
+    exit: &OwnedFd,
+    bytes: &mut Bytes,
+    fence: Moment,
+    over: Over,
+) -> io::Result<Option<(Moment, Moment)>> {
+    pause::at(Step::Armed);
+    let read_at = now();
+    pause::at(Step::Clock);
+    let Some(seconds) = whole_seconds(read_at, fence) else { return Ok(None) };
+    let end = read_at + seconds * SECOND;
+    // A moment too late for a good one, rounding would shorten its life.
+    if matches!(over, Over::Until(before) if end <= before) {
+        return Ok(None);
+    }
+    bytes.live(seconds);
+    pause::at(Step::Life);
+    leave(exit, bytes.as_slice())?;
+    pause::at(Step::Sent);
+    Ok(Some((read_at, end)))
 }
 
 /// Whether a refusal to take an address off says that it is not there: no such address, no such link, or no such

@@ -54,7 +54,8 @@ fn top_ups_keep_it_while_the_fence_moves_and_nobody_is_bothered() {
             news.push(one);
         }
         // Two addresses for six seconds, about one event a second for each, all of them top-ups.
-        assert!((10..=14).contains(&news.len()), "{} events", news.len());
+        // About twelve; a starved machine misses moments and makes up for them. Two a pair would be 24 and more.
+        assert!((10..=22).contains(&news.len()), "{} events", news.len());
         assert!(news.iter().all(|n| matches!(n, News::AddressNew(_))), "{news:?}");
     });
 }

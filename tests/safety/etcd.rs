@@ -1,6 +1,7 @@
 //! The virtual etcd: one store, leases with a clock, terms, a leader that may be gone for a while or stalled.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::rng::Rng;
 use crate::election::event::{Change, Entry, Header, LeaseId, Record};
@@ -13,6 +14,8 @@ const SECOND: i64 = 1_000_000_000;
 pub(super) enum Value {
     Candidate(CandidateRecord),
     Node(NodeRecord),
+    /// Written by hand, without a lease.
+    Foreign,
 }
 
 #[derive(Clone, Debug)]
@@ -124,6 +127,16 @@ impl Etcd {
         self.store.leases.contains_key(&lease)
     }
 
+    pub(super) fn lease_ends(&self, lease: LeaseId) -> Option<i64> {
+        self.store.leases.get(&lease).map(|l| l.ends)
+    }
+
+    /// Who stands first for an address.
+    pub(super) fn first(&self, ip: IpAddr) -> Option<&Key> {
+        let names = |i: &Item| matches!(&i.value, Value::Candidate(r) if r.addresses.contains(&ip));
+        self.store.items.iter().filter(|(_, i)| names(i)).min_by_key(|(_, i)| i.create).map(|(k, _)| k)
+    }
+
     pub(super) fn create_revision(&self, key: &Key) -> i64 {
         self.store.items.get(key).map_or(0, |i| i.create)
     }
@@ -206,12 +219,14 @@ impl Etcd {
         self.backup = Some(self.store.clone());
     }
 
-    /// Restored from the backup: revisions go back, cluster id and term do not change. Watches break.
-    pub(super) fn restore(&mut self, now: i64) -> bool {
+    /// Restored from the backup, answers again at `back`: revisions go back, cluster id and term do not change. Watches
+    /// break.
+    pub(super) fn restore(&mut self, back: i64) -> bool {
         let Some(mut store) = self.backup.take() else { return false };
         for lease in store.leases.values_mut() {
-            lease.ends = now + lease.ttl;
+            lease.ends = back + lease.ttl;
         }
+        self.leaderless_until = self.leaderless_until.max(back);
         self.store = store;
         self.news.clear();
         true
@@ -223,6 +238,7 @@ fn entry(key: &Key, item: &Item) -> Entry {
         Value::Candidate(r) => {
             Record::Candidate { lease: item.lease, addresses: r.addresses.clone(), who: r.node.clone() }
         }
+        Value::Foreign => Record::Ignored("it hangs on no lease"),
         Value::Node(r) => Record::Node { lease: item.lease, record: r.clone() },
     };
     Entry { key: key.clone(), create: item.create, modified: item.modified, record }

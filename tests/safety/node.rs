@@ -1,10 +1,11 @@
 //! One virtual node: a process with the real election in it, a kernel with addresses, and what is wrong with it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::rng::Rng;
 use crate::election::action::{Action, Wish};
-use crate::election::event::{Generation, LeaseId, VipId};
+use crate::election::event::{Generation, LeaseId, LinkId, Outcome, VipId};
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
 use crate::moment::Moment;
@@ -23,10 +24,30 @@ pub(super) struct Address {
 pub(super) struct Wanted {
     pub(super) generation: Generation,
     pub(super) wish: Wish,
+    pub(super) link: Option<LinkId>,
+    /// It failed: nothing more is done about it under this number.
+    pub(super) over: bool,
+    /// When it was ordered.
+    pub(super) at: i64,
+    /// What was said of it last.
+    pub(super) said: Option<Outcome>,
 }
 
 pub(super) struct Node {
     pub(super) name: String,
+    pub(super) plan: Plan,
+    /// The election's one timer: when, and which.
+    pub(super) tick: (i64, u64),
+    /// The number its link has now.
+    pub(super) link: LinkId,
+    /// Which watch; what an earlier one told and is still under way is lost.
+    pub(super) stream: u64,
+    pub(super) reading: bool,
+    pub(super) read_again: bool,
+    /// The watch tells seconds late.
+    pub(super) lag_until: i64,
+    /// The kernel refuses to put addresses.
+    pub(super) refuses_until: i64,
     /// `None` while the daemon is dead.
     pub(super) election: Option<Election>,
     /// Which life of the daemon: what belongs to an earlier one does not reach it.
@@ -53,9 +74,19 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(name: String, rng: &mut Rng) -> Self {
+    /// A node whose clock runs at a rate up to 1 % from etcd's: `fast` or slow.
+    pub(super) fn new(name: String, plan: Plan, fast: bool, rng: &mut Rng) -> Self {
+        let off = rng.range(0, 10_001) as f64 / 1e6;
         Self {
             name,
+            plan,
+            tick: (0, 0),
+            link: LinkId(2),
+            stream: 0,
+            reading: false,
+            read_again: false,
+            lag_until: 0,
+            refuses_until: 0,
             election: None,
             life: 0,
             kernel: BTreeMap::new(),
@@ -72,7 +103,7 @@ impl Node {
             slow_until: 0,
             deaf_until: 0,
             wordless_until: 0,
-            rate: 1.0 + rng.range(-5000, 5001) as f64 / 1e6,
+            rate: if fast { 1.0 + off } else { 1.0 - off },
             offset: rng.range(1_000_000_000, 1_000_000_000_000),
         }
     }
@@ -87,8 +118,25 @@ impl Node {
         ((at.as_nanos() - self.offset) as f64 / self.rate).ceil() as i64 + 1
     }
 
-    pub(super) fn boot(&mut self, plan: &Plan, guards: &Guards, now: i64) -> Vec<Action> {
+    pub(super) fn vips(&self) -> Vec<VipId> {
+        self.plan.vips.iter().map(|v| v.id).collect()
+    }
+
+    pub(super) fn addresses(&self, vip: VipId) -> Vec<IpAddr> {
+        self.plan.get(vip).map(|v| v.addresses.clone()).unwrap_or_default()
+    }
+
+    /// Whether its kernel has any of these addresses.
+    pub(super) fn has_any(&self, addresses: &[IpAddr]) -> bool {
+        self.kernel
+            .keys()
+            .filter_map(|vip| self.plan.get(*vip))
+            .any(|v| v.addresses.iter().any(|a| addresses.contains(a)))
+    }
+
+    pub(super) fn boot(&mut self, guards: &Guards, now: i64) -> Vec<Action> {
         self.life += 1;
+        (self.tick, self.reading, self.read_again) = ((0, 0), false, false);
         self.kernel.clear(); // the left-overs go before anything else
         self.wishes.clear();
         self.watching = false;
@@ -100,7 +148,7 @@ impl Node {
             margin: None,
             guards: guards.clone(),
         };
-        let (election, actions) = Election::start(settings, plan, self.local(now));
+        let (election, actions) = Election::start(settings, &self.plan, self.local(now));
         self.election = Some(election);
         actions
     }

@@ -13,13 +13,13 @@ use crate::election::record::{Key, NodeRecord, Released};
 use crate::moment::Moment;
 use crate::plan::{Plan, PlannedVip};
 
-const CLUSTER: u64 = 7;
 const TTL: Duration = Duration::from_secs(5);
 
 pub struct Script {
     election: Election,
     /// The virtual prefix: only to count keys for pairs that agree.
     keys: Vec<(Key, i64)>,
+    cluster: u64,
     revision: i64,
     term: u64,
     generation: Generation,
@@ -43,6 +43,7 @@ impl Script {
         let mut script = Self {
             election,
             keys: Vec::new(),
+            cluster: 7,
             revision: 10,
             term: 3,
             generation: Generation(1),
@@ -138,9 +139,14 @@ impl Script {
                 self.term += 1;
                 Event::Tick
             }
+            ["another-cluster"] => {
+                (self.cluster, self.revision) = (self.cluster + 1, 1);
+                Event::Tick
+            }
             ["pair", rest @ ..] => Event::PairAnswered(self.pair(rest, now)),
             ["read", entries @ ..] => self.read(entries, now),
             ["seen", changes @ ..] => self.seen(changes),
+            ["late-watch", revision] => Event::Changed { revision: revision.parse().unwrap(), changes: Vec::new() },
             _ => panic!("no such fact: {fact}"),
         }
     }
@@ -150,7 +156,7 @@ impl Script {
     }
 
     fn header(&self) -> Header {
-        Header { cluster: CLUSTER, term: self.term, revision: self.revision }
+        Header { cluster: self.cluster, term: self.term, revision: self.revision }
     }
 
     /// `pair LEASE sent=TIME [old-term] [keys=N] [behind]`
@@ -172,15 +178,18 @@ impl Script {
         }
     }
 
-    /// `read [KEY@CREATE ...]`
+    /// `read [restored] [KEY@CREATE ...]`; `restored`: from here on the store is an old one.
     fn read(&mut self, words: &[&str], now: Moment) -> Event {
-        let entries: Vec<Entry> = words.iter().map(|w| entry(w)).collect();
+        let restored = words.contains(&"restored");
+        let entries: Vec<Entry> = words.iter().filter(|w| **w != "restored").map(|w| entry(w)).collect();
         self.keys = entries.iter().map(|e| (e.key.clone(), e.modified)).collect();
-        self.revision = self.keys.iter().map(|k| k.1).max().unwrap_or(0).max(self.revision);
+        let least = if restored { 2 } else { self.revision };
+        self.revision = self.keys.iter().map(|k| k.1).max().unwrap_or(0).max(least);
         Event::PictureRead { sent_at: now, header: self.header(), entries }
     }
 
-    /// `seen [+KEY@CREATE ...] [-KEY ...] [word:LEASE=KEY@CREATE]`: one revision, the next or that of the first `+`.
+    /// `seen [+KEY@CREATE ...] [~KEY@CREATE ...] [-KEY ...] [word:LEASE=KEY@CREATE]`: one revision, the next or that of
+    /// the first `+`. `~`: written over by somebody, without its lease.
     fn seen(&mut self, words: &[&str]) -> Event {
         self.revision += 1;
         let mut changes = Vec::new();
@@ -192,8 +201,11 @@ impl Script {
             }
             let mut new = match word.strip_prefix("word:") {
                 Some(word) => node_record(word),
-                None => entry(word.strip_prefix('+').unwrap()),
+                None => entry(word.strip_prefix(['+', '~']).unwrap()),
             };
+            if word.starts_with('~') {
+                new.record = Record::Ignored("it hangs on no lease");
+            }
             new.modified = self.revision.max(new.modified);
             self.revision = new.modified;
             self.keys.retain(|k| k.0 != new.key);
@@ -253,11 +265,11 @@ fn order(action: &Action) -> String {
         Action::GrantLease => "ask for a lease".into(),
         Action::Renew { lease } => format!("renew {lease}"),
         Action::RevokeLease { lease, record: None } => format!("revoke {lease}"),
-        Action::RevokeLease { lease, record: Some(record) } => format!("revoke {lease}, saying {}", words(record)),
+        Action::RevokeLease { lease, record: Some(record) } => format!("revoke {lease}{}", words(record)),
         Action::ReadAll => "read all again".into(),
         Action::Stand { key, .. } => format!("create {key}"),
         Action::WriteRecord { record, .. } => format!("write the node's record{}", words(record)),
-        Action::StepBack { key, create, record, .. } => format!("delete {key}@{create}, saying {}", words(record)),
+        Action::StepBack { key, create, record, .. } => format!("delete {key}@{create}{}", words(record)),
         Action::Put { generation, wish: Wish::Until(fence), .. } => {
             format!("address on until {:.3} (wish {})", since_start(*fence), generation.0)
         }

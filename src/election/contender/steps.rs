@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Announcing, Contender, EndSession, Ending, Probe, Proving, State, View, Wants};
+use super::{Announcing, Contender, EndSession, Ending, Probe, Proving, State, StepBack, View, Wants};
 use crate::election::action::{Action, Cause, Note, Wish};
 use crate::election::event::Outcome;
 use crate::election::guards::Guard;
@@ -18,7 +18,7 @@ impl Contender {
     pub fn step(&mut self, view: &View<'_>, wants: &mut Wants) -> bool {
         let before = self.state.clone();
         if let Some(create) = self.create()
-            && view.picture.get(&self.key(view)).map(|e| e.create) != Some(create)
+            && !self.stands(create, view)
         {
             self.key_gone(create, wants);
             return true;
@@ -31,11 +31,18 @@ impl Contender {
             State::Taking { create, since } => self.step_taking(create, since, view, wants),
             State::Holding { create, .. } => self.step_holding(create, view, wants),
             State::Paused { create, since } => self.step_paused(create, since, view, wants),
-            State::Leaving { create, since, asked_since, asked_at } => {
-                self.step_leaving(create, (since, asked_since, asked_at), view, wants);
+            State::Leaving { create, word, since, asked_since, asked_at } => {
+                self.step_leaving((create, word), (since, asked_since, asked_at), view, wants);
             }
         }
         self.state != before
+    }
+
+    /// Whether our candidate still stands. A key that somebody wrote over, so that it hangs on our lease no more, counts
+    /// for nobody: then we have none either. It has our name all the same, so whoever leaves sees it gone first.
+    fn stands(&self, create: i64, view: &View<'_>) -> bool {
+        let leaves = matches!(self.state, State::Leaving { .. });
+        view.picture.get(&self.key(view)).is_some_and(|e| e.create == create && (leaves || e.record.is_candidate()))
     }
 
     fn key_gone(&mut self, create: i64, wants: &mut Wants) {
@@ -103,7 +110,7 @@ impl Contender {
             return self.leave(create, &cause, view, wants);
         }
         if view.picture.before(&self.key(view), create, &self.addresses) > 0 {
-            return;
+            return self.notice_stranger(view, wants);
         }
         let past = view.picture.past(&self.addresses, view.now, view.live.timings.ttl);
         let worded = past == Before::AllWorded || !view.guards.on(Guard::OwnersWord);
@@ -116,6 +123,22 @@ impl Contender {
         let (since, lost) = (view.now, past == Before::Lost);
         let probe = Probe::Due { at: view.now };
         self.state = State::Proving(Proving { create, since, lost, probe, answered: None });
+    }
+
+    /// A stranger's turn is respected, but while it has it nobody has the VIP: told once it has lasted for a TTL. (It is
+    /// looked at with every renewal, so it needs no deadline of its own.)
+    fn notice_stranger(&mut self, view: &View<'_>, wants: &mut Wants) {
+        let Some((create, who)) = view.picture.stranger(&self.addresses, view.prefix) else {
+            self.stranger = None;
+            return;
+        };
+        let known = self.stranger.filter(|(known, ..)| *known == create);
+        let (_, since, told) = known.unwrap_or((create, view.now, false));
+        let due = !told && view.now.since(since) >= view.live.timings.ttl;
+        if due {
+            wants.tell(Note::StrangerFirst { vip: self.id, who: who.to_owned() });
+        }
+        self.stranger = Some((create, since, told || due));
     }
 
     fn may_take(&self, view: &View<'_>) -> bool {
@@ -183,7 +206,15 @@ impl Contender {
             None if view.now >= since + view.live.timings.word_bound => {
                 self.fail(create, &Cause::PutFailed("the kernel gave no answer".into()), view, wants);
             }
-            None => {}
+            // Ordered with little more than a second left, it may have come too late for a whole one.
+            None => self.follow_fence(view, wants),
+        }
+    }
+
+    /// The wish moves with the fence, under the same number.
+    fn follow_fence(&mut self, view: &View<'_>, wants: &mut Wants) {
+        if let Some(fence) = view.live.fence.filter(|f| self.wish != Wish::Until(*f)) {
+            self.want(Wish::Until(fence), wants);
         }
     }
 
@@ -197,9 +228,7 @@ impl Contender {
         if self.repairs.len() > view.live.timings.repair_limit {
             return self.fail(create, &Cause::Fought, view, wants);
         }
-        if let Some(fence) = view.live.fence.filter(|f| self.wish != Wish::Until(*f)) {
-            self.want(Wish::Until(fence), wants);
-        }
+        self.follow_fence(view, wants);
         self.announce(view, wants);
     }
 
@@ -240,7 +269,7 @@ impl Contender {
 
     fn step_leaving(
         &mut self,
-        create: i64,
+        (create, word): (i64, bool),
         (since, asked_since, asked_at): (Moment, Option<Moment>, Moment),
         view: &View<'_>,
         wants: &mut Wants,
@@ -264,8 +293,8 @@ impl Contender {
         }
         // From here on the key is dead to us, whatever becomes of the order.
         self.dead = self.dead.max(create);
-        wants.step_back.push((self.key(view), create));
-        self.state = State::Leaving { create, since, asked_since: Some(first), asked_at: view.now };
+        wants.step_back.push(StepBack { key: self.key(view), create, word });
+        self.state = State::Leaving { create, word, since, asked_since: Some(first), asked_at: view.now };
     }
 
     /// Reasons to leave the queue that hold in every state. Whoever is paused by its link waits for better news.
@@ -319,7 +348,8 @@ impl Contender {
     }
 
     fn leave_state(&mut self, create: i64, view: &View<'_>) {
-        self.state = State::Leaving { create, since: view.now, asked_since: None, asked_at: view.now };
+        let word = !matches!(self.state, State::Proving(_));
+        self.state = State::Leaving { create, word, since: view.now, asked_since: None, asked_at: view.now };
     }
 
     pub(super) fn take_off(&mut self, cause: &Cause, kept_place: bool, wants: &mut Wants) {

@@ -22,7 +22,7 @@ use crate::node::put::{self, Over, Put};
 /// How often a put is begun anew because something came in between, before it waits for [`RETRY`].
 const ROUNDS: usize = 6;
 
-/// How many late puts or failed top-ups in a row are a failure.
+/// How many late or held-up puts or failed top-ups in a row are a failure.
 const IN_A_ROW: u32 = 3;
 
 /// How much before its end the kernel may take an address off by itself (measured: 0.02 s); gone earlier than that,
@@ -256,6 +256,10 @@ impl Kept {
                 Ok(false)
             }
             Ok(Put::Late { took, off }) => Err(self.late(ip, took, off)),
+            Ok(Put::HeldUp) => {
+                self.restore(ip, before);
+                Err(self.held_up(ip))
+            }
             Err(put::Error::Refused(e)) if fresh && e.raw_os_error() == Some(Errno::EEXIST as i32) => {
                 self.restore(ip, before);
                 Err(Round::Again)
@@ -285,6 +289,16 @@ impl Kept {
             "cannot put {ip}: {} times in a row the kernel's answer was late, now {took:?}",
             self.lates
         ))
+    }
+
+    /// This process was held up before it could send: what is there is as it was, and the fence may be past by now.
+    fn held_up(&mut self, ip: IpAddr) -> Round {
+        self.lates += 1;
+        warn!(%ip, in_a_row = self.lates, "this process was held up in a put, so it was not sent");
+        if self.lates < IN_A_ROW {
+            return Round::Again;
+        }
+        Round::Failed(format!("cannot put {ip}: {} times in a row this process was held up in it", self.lates))
     }
 
     /// An address that may outlive the fence, which is too near to put it right: it is taken off.

@@ -121,7 +121,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Run { names, settings } => runner::run(&names, &settings.to_args()?),
         Command::Demo { show, settings } => {
-            Ok(code(runner::lab(&[vec!["demo".to_owned()], show.to_args(), settings.to_args()?].concat(), None)?))
+            Ok(code(runner::lab(&[vec!["demo".to_owned()], show.to_args(), settings.to_args()?].concat(), None, None)?))
         }
         Command::Soak { wishes, settings } => {
             Ok(code(runner::lab(&[vec!["soak".to_owned()], wishes.to_args()?, settings.to_args()?].concat(), None)?))

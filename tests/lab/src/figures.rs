@@ -16,6 +16,11 @@ impl Figures {
         self.0.insert(place, figure);
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The middle one; of an even number, the mean of the two in the middle.
     pub(crate) fn median(&self) -> Duration {
         let middle = self.0.len() / 2;

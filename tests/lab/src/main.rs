@@ -8,9 +8,11 @@
 //! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`] (what is done to it) ·
 //! [`measure`] (one fault, its figures) · [`scenario`] and [`scenarios`] · [`soak`] · [`demo`].
 
+mod chance;
 mod cli;
 mod clock;
 mod demo;
+mod disk;
 mod enter;
 mod faults;
 mod figures;
@@ -23,6 +25,7 @@ mod netns;
 mod ping;
 mod probe;
 mod proxy;
+mod rows;
 mod runner;
 mod scenario;
 mod scenarios;

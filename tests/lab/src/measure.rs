@@ -1,10 +1,13 @@
 //! One fault and its figures: when the address left, when it was back, what a client missed.
 
+mod course;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+pub(crate) use self::course::{Blow, Course, Tally, stays_on};
 use crate::clock::{self, At, millis};
 use crate::faults::Fault;
 use crate::figures::Figures;
@@ -99,6 +102,12 @@ impl Moves {
         self.noise.add(one.noise);
         self.to_gone.add(one.gone.since(one.hit));
         self.to_back.add(one.back.since(one.hit));
+    }
+
+    /// As one row of the run's table.
+    pub(crate) fn tally(&self) -> Tally {
+        let (off, back) = (self.to_gone.clone(), self.to_back.clone());
+        Tally { off, back, gap: self.gap.clone(), outage: self.outage.clone() }
     }
 
     /// As a small table. The overlap stands there because a move with one is an error before it gets here.

@@ -1,7 +1,10 @@
-//! A TCP proxy between a vipd and one etcd member, whose answers can be made late, or stopped altogether.
+//! A TCP proxy between a vipd and one etcd member, whose answers can be made late, or stopped altogether; whose orders
+//! can be held back; and whose watches can go deaf while all else goes on.
 //!
 //! A delay holds every piece of an answer for that long; later pieces do not wait for earlier ones' delay on top, as
 //! on a long line.
+
+mod frames;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use self::frames::{Frames, Watches};
 use crate::clock::{self, At};
 use crate::netns::NetNs;
 
@@ -24,6 +28,9 @@ pub(crate) struct Proxy(Arc<Knobs>);
 struct Knobs {
     delay_micros: AtomicU64,
     frozen: AtomicBool,
+    holding: AtomicBool,
+    /// How often watches were made deaf: those that were open then are, later ones hear.
+    deafenings: AtomicU64,
 }
 
 impl Proxy {
@@ -51,6 +58,16 @@ impl Proxy {
         self.0.frozen.store(frozen, Ordering::Relaxed);
     }
 
+    /// Nothing that the client says goes on to the member, until it is let go; then all of it, in order.
+    pub(crate) fn hold_orders(&self, held: bool) {
+        self.0.holding.store(held, Ordering::Relaxed);
+    }
+
+    /// Watches that are open now hear nothing any more.
+    pub(crate) fn deafen(&self) {
+        self.0.deafenings.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn connect(&self, client: TcpStream, member: SocketAddr) {
         let proxy = self.clone();
         // Named inside a thread that stands in the node's namespace: children of a thread share it.
@@ -63,20 +80,26 @@ impl Proxy {
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
-        thread::spawn(move || ask(from_client, to_server));
+        let watches = Arc::new(Watches::default());
+        let (asking, noted) = (self.clone(), Arc::clone(&watches));
+        thread::spawn(move || asking.ask(from_client, to_server, &noted));
         let (late, due) = channel();
         let holding = self.clone();
         thread::spawn(move || holding.answer(&due, client));
-        self.hold(server, &late);
+        self.hold(server, &late, &watches);
         Ok(())
     }
 
     /// Reads answers and notes when each may go on.
-    fn hold(&self, mut server: TcpStream, late: &Sender<(At, Vec<u8>)>) {
-        let mut buffer = [0; 1 << 14];
+    fn hold(&self, mut server: TcpStream, late: &Sender<(At, Vec<u8>)>, watches: &Watches) {
+        let (mut buffer, mut frames) = ([0; 1 << 14], Frames::default());
         while let Ok(length @ 1..) = server.read(&mut buffer) {
             let due = clock::now() + Duration::from_micros(self.0.delay_micros.load(Ordering::Relaxed));
-            if late.send((due, buffer[..length].to_vec())).is_err() {
+            frames.push(&buffer[..length]);
+            let deafenings = self.0.deafenings.load(Ordering::Relaxed);
+            let heard: Vec<u8> =
+                frames.by_ref().filter(|frame| !watches.is_deaf_to(frame, deafenings)).flatten().collect();
+            if !heard.is_empty() && late.send((due, heard)).is_err() {
                 break;
             }
         }
@@ -96,11 +119,22 @@ impl Proxy {
         }
         let _ = client.shutdown(Shutdown::Both);
     }
-}
 
-/// Questions go straight on.
-fn ask(mut client: TcpStream, mut server: TcpStream) {
-    let _ = io::copy(&mut client, &mut server);
-    let _ = server.shutdown(Shutdown::Both);
-    let _ = client.shutdown(Shutdown::Both);
+    /// Questions go straight on, unless they are held back.
+    fn ask(&self, mut client: TcpStream, mut server: TcpStream, watches: &Watches) {
+        let (mut buffer, mut frames) = ([0; 1 << 14], Frames::default());
+        while let Ok(length @ 1..) = client.read(&mut buffer) {
+            frames.push(&buffer[..length]);
+            let deafenings = self.0.deafenings.load(Ordering::Relaxed);
+            frames.by_ref().for_each(|frame| watches.asked(&frame, deafenings));
+            while self.0.holding.load(Ordering::Relaxed) {
+                clock::sleep(Duration::from_millis(5));
+            }
+            if server.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        let _ = server.shutdown(Shutdown::Both);
+        let _ = client.shutdown(Shutdown::Both);
+    }
 }

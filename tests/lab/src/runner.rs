@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::clock;
 use crate::enter::SKIPPED;
+use crate::rows::Rows;
 use crate::scenario::{Context, Skip};
 use crate::scenarios;
 
@@ -22,18 +23,20 @@ pub(crate) fn run(names: &[String], flags: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     let wanted = scenarios::ALL.iter().filter(|scenario| all || names.iter().any(|name| name == scenario.name));
+    let rows = Rows::begin()?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for scenario in wanted {
         println!("── {}: {}", scenario.name, scenario.about);
         let from = clock::now();
         let task = [&["scenario".to_owned(), scenario.name.to_owned()], flags].concat();
-        match lab(&task, Some(LIMIT))? {
+        match lab(&task, Some(LIMIT), Some(&rows))? {
             0 => passed += 1,
             SKIPPED => skipped += 1,
             _ => failed += 1,
         }
         println!("   ({:.1} s)", clock::now().since(from).as_secs_f64());
     }
+    rows.table().iter().for_each(|line| println!("{line}"));
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     // In CI a skip is a machine that lost a tool, and nobody reads a green log.
     let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
@@ -42,8 +45,10 @@ pub(crate) fn run(names: &[String], flags: &[String]) -> Result<ExitCode> {
 }
 
 /// Runs one lab to its end: this binary again, which enters fresh namespaces (one thread, as that takes).
-pub(crate) fn lab(args: &[String], limit: Option<Duration>) -> Result<i32> {
-    let mut lab = Command::new("/proc/self/exe").arg("enter").args(args).spawn().context("start a lab")?;
+pub(crate) fn lab(args: &[String], limit: Option<Duration>, rows: Option<&Rows>) -> Result<i32> {
+    let mut lab = Command::new("/proc/self/exe");
+    lab.arg("enter").args(args).envs(rows.map(Rows::variable));
+    let mut lab = lab.spawn().context("start a lab")?;
     let Some(limit) = limit else { return Ok(code(lab.wait()?)) };
     let mut ended = None;
     clock::poll_until(limit, || {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::measure::{Tally, row};
+use crate::rows;
 use crate::world::{Options, World};
 
 /// One entry of the registry.
@@ -39,6 +41,20 @@ impl Context {
     /// Builds a world; the options' daemon and directory are filled in.
     pub(crate) fn world(&self, options: Options) -> Result<World> {
         World::build(&self.directory, &self.vipd, options)
+    }
+
+    /// Prints a row of the failure table, and hands it in for the table at the end.
+    pub(crate) fn row(&self, name: &str, tally: &Tally, end: &str) -> Result<()> {
+        let Tally { off, back, gap, outage } = tally;
+        self.say(format_args!("{name}: {end}"));
+        for (what, figures) in
+            [("off after", off), ("back after", back), ("on no node", gap), ("client outage", outage)]
+        {
+            if figures.count() > 0 {
+                self.say(row(&format!("  {what}"), figures));
+            }
+        }
+        rows::hand_in(name, tally, end)
     }
 
     /// Prints one line.

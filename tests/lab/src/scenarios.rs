@@ -2,11 +2,18 @@
 //! holds, order of events, generous bounds in time); figures are printed, not judged.
 
 mod etcd;
+mod frozen;
+mod history;
+mod killed;
+mod leader;
 mod leftovers;
+mod links;
 mod losses;
 mod manners;
+mod meddling;
 mod moves;
 mod shapes;
+mod unit;
 
 use crate::scenario::Scenario;
 use crate::soak;
@@ -83,6 +90,91 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "two-vips",
         about: "two VIPs in one config, one of them on eth0.100: both are held, both move",
         run: shapes::two_vips,
+    },
+    Scenario {
+        name: "sigkill-unit",
+        about: "the holder's daemon is killed and its unit runs `vipd release`: back in milliseconds",
+        run: unit::sigkill,
+    },
+    Scenario {
+        name: "freeze-any-instant",
+        about: "the holder's daemon is frozen at any instant for any time: never two holders",
+        run: frozen::any_instant,
+    },
+    Scenario {
+        name: "freeze-two",
+        about: "the holder and the next are frozen at once: the third takes over and keeps it",
+        run: frozen::two,
+    },
+    Scenario {
+        name: "kill-and-kill-again",
+        about: "the holder is killed, the next one in its takeover, and both come back with their old state",
+        run: killed::during_takeover,
+    },
+    Scenario {
+        name: "node-lost",
+        about: "the holder's node is lost with all on it, leading etcd or not",
+        run: killed::node_lost,
+    },
+    Scenario {
+        name: "leader-cut-off",
+        about: "the holder's node is cut off while its member leads etcd: never two holders",
+        run: leader::partitioned,
+    },
+    Scenario {
+        name: "leader-troubled",
+        about: "another node's member leads etcd and dies, freezes, or its disk stalls: the VIP stays",
+        run: leader::troubled,
+    },
+    Scenario {
+        name: "leader-stalled",
+        about: "the leader's disk stalls for 14 s and the holder beside it is cut off or frozen: never two holders",
+        run: leader::stalled_with_holder,
+    },
+    Scenario {
+        name: "key-deleted",
+        about: "the holder's key is deleted by hand, or its lease revoked: off in milliseconds, then the next one",
+        run: meddling::keys,
+    },
+    Scenario {
+        name: "watch-deaf",
+        about: "a watch goes deaf while renewals go on, on the holder or on the next: noticed within an interval or two",
+        run: meddling::deaf,
+    },
+    Scenario {
+        name: "late-orders",
+        about: "what the holder orders of etcd when it gives its turn up is carried out late: never two holders",
+        run: meddling::late_orders,
+    },
+    Scenario {
+        name: "fought",
+        about: "somebody keeps deleting the address: the turn is given up, loudly",
+        run: meddling::fought,
+    },
+    Scenario {
+        name: "quorum-lost",
+        about: "two etcd members of three die: the VIP is gone at the fence, and back with them",
+        run: history::no_quorum,
+    },
+    Scenario {
+        name: "another-history",
+        about: "etcd is restored from a backup, or replaced, under running daemons: all begin anew",
+        run: history::another,
+    },
+    Scenario {
+        name: "link-flaps",
+        about: "the holder's link flaps, then is deleted and made again",
+        run: links::flapping,
+    },
+    Scenario {
+        name: "link-apart",
+        about: "etcd is reachable another way: no link, no candidate; link gone, turn given up at once",
+        run: links::apart,
+    },
+    Scenario {
+        name: "add-refused",
+        about: "the kernel refuses the address: ERROR, back-off, the others hold",
+        run: links::refused,
     },
     Scenario {
         name: "second-daemon",

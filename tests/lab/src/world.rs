@@ -9,10 +9,12 @@
 mod config;
 mod etcd;
 mod hello;
+mod history;
 mod http;
 mod node;
 mod options;
 mod service;
+mod trouble;
 mod wiring;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::clock::{self, At, millis};
 use crate::faults::{Fault, Who};
+use crate::measure::{Blow, Tally};
 use crate::scenario::Context;
 use crate::world::{Options, Service, VIP, World};
 
@@ -29,6 +30,10 @@ pub(super) fn slow(lab: &Context) -> Result<()> {
     }
     clock::sleep(Duration::from_secs(2));
     let moves = world.monitor.timeline().changes(VIP, from).len();
+    let mut tally = Tally::default();
+    tally.gap.add(world.monitor.timeline().gap(VIP, from, slow_until));
+    tally.outage.add(probe.worst(from, slow_until));
+    lab.row("etcd slow, 0.5 s an answer", &tally, "stays")?;
     lab.say(format_args!("{span:?} of answers 500 ms late: {moves} address changes"));
     lab.say(format_args!("the client's worst gap meanwhile: {}", millis(probe.worst(from, slow_until))));
     ensure!(moves == 0, "{VIP} did not stay");
@@ -63,9 +68,11 @@ pub(super) fn elect(lab: &Context) -> Result<()> {
     let won = clock::poll_until(Duration::from_secs(5), || someone.said().contains("someone"));
     ensure!(won, "all daemons left, but `etcdctl elect` did not win");
     world.start_daemons()?;
-    let held = world.monitor.wait(Duration::from_secs(4), |timeline| timeline.holder(VIP));
+    let held = world.monitor.wait(Duration::from_secs(8), |timeline| timeline.holder(VIP));
     ensure!(held.is_none(), "{} took {VIP} though another stands first", world.names(&[held.unwrap_or(0)]));
-    lab.say("with `etcdctl elect` first, no daemon takes the address");
+    let loud = (0..world.nodes.len()).map(|node| world.logged(node, &["ERROR", "someone"], Duration::ZERO));
+    let loud = loud.collect::<Result<Vec<_>>>().context("nobody has the VIP, and nobody is loud about it")?;
+    lab.say(format_args!("with `etcdctl elect` first no daemon takes the address; one says: {}", loud[0]));
 
     let left = clock::now();
     someone.signal(Signal::SIGINT)?;
@@ -76,6 +83,9 @@ pub(super) fn elect(lab: &Context) -> Result<()> {
         world.names(&[holder]),
         millis(came.unwrap_or_default())
     ));
+    let mut tally = Tally::default();
+    tally.back.add(came.unwrap_or_default());
+    lab.row("`etcdctl elect` first, then leaves", &tally, "nobody holds meanwhile, ERROR; then one holder")?;
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
@@ -83,26 +93,23 @@ pub(super) fn elect(lab: &Context) -> Result<()> {
 /// they elect first; a split vote in that may outlast the fence, and the address blinks where it is.)
 pub(super) fn own_member_dies(lab: &Context) -> Result<()> {
     let mut world = lab.world(Options::default())?;
+    world.one_holder(VIP, Duration::from_secs(10))?;
+    let (probe, mut tally) = (world.probe(VIP)?, Tally::default());
     for _ in 0..lab.rounds(1, 5) {
         let holder = world.one_holder(VIP, Duration::from_secs(10))?;
         world.all_stand(VIP)?;
         let led = world.etcd_leader() == Some(holder);
-        let from = clock::now();
+        let blow = Blow::now(&world, VIP, &probe)?;
         Fault::Signal(holder, Who::Etcd, Signal::SIGKILL).hit(&mut world)?;
-        clock::sleep(Duration::from_secs(10));
-        let changes = world.monitor.timeline().changes(VIP, from);
-        let elsewhere = changes.iter().any(|change| change.node != holder);
-        ensure!(!elsewhere, "{VIP} left {} because its etcd member died", world.names(&[holder]));
+        let blinks = blow.stays(&world, Duration::from_secs(10), "the holder's own etcd member died")?;
+        tally.add(&blow.course(&world, Duration::from_secs(10))?);
         let role = if led { "leader" } else { "follower" };
-        lab.say(format_args!(
-            "{}'s etcd member (a {role}) killed: 0 moves, {} blinks",
-            world.names(&[holder]),
-            changes.len() / 2
-        ));
+        lab.say(format_args!("{}'s etcd member (a {role}) killed: 0 moves, {blinks} blinks", world.names(&[holder])));
         world.service(holder, Who::Etcd).ends(Duration::from_secs(1));
         Fault::Start(holder, Who::Etcd).hit(&mut world)?;
         clock::sleep(Duration::from_secs(3));
     }
+    lab.row("holder's own etcd member dies, others known", &tally, "stays")?;
     world.monitor.no_overlap(At::default(), clock::now())
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::clock::{self, At, millis};
 use crate::faults::{Fault, Who};
 use crate::figures::Figures;
-use crate::measure::row;
+use crate::measure::{Tally, row};
 use crate::scenario::Context;
 use crate::world::{Options, VIP};
 
@@ -33,6 +33,8 @@ pub(super) fn leftover(lab: &Context) -> Result<()> {
     }
     lab.say(row("start to leftover gone", &gone));
     lab.say(row("start to address held", &back));
+    let tally = Tally { off: gone, back, ..Tally::default() };
+    lab.row("started beside a left-over of its killed self", &tally, "off first; one holder")?;
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
@@ -83,5 +85,6 @@ pub(super) fn hand_delete(lab: &Context) -> Result<()> {
     let name = world.names(&[holder]);
     lab.say(row(&format!("deleted, back on {name}: gap"), &gap));
     lab.say(row("client outage", &outage));
+    lab.row("address deleted by hand", &Tally { gap, outage, ..Tally::default() }, "back on the same node")?;
     world.monitor.no_overlap(At::default(), clock::now())
 }

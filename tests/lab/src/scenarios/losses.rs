@@ -18,16 +18,16 @@ const HEALED: Duration = Duration::from_secs(5);
 
 /// The switch stops forwarding for the holder's node.
 pub(super) fn cut_off(lab: &Context) -> Result<()> {
-    without(lab, Fault::Silence, Fault::Unsilence)
+    without(lab, "node cut off, daemon running", Fault::Silence, Fault::Unsilence)
 }
 
 /// The holder's node loses its cable.
 pub(super) fn unplugged(lab: &Context) -> Result<()> {
-    without(lab, Fault::Unplug, Fault::Plug)
+    without(lab, "node unplugged, daemon running", Fault::Unplug, Fault::Plug)
 }
 
 /// Loses the holder's node in one way or another, again and again.
-fn without(lab: &Context, cut: fn(NodeIndex) -> Fault, heal: fn(NodeIndex) -> Fault) -> Result<()> {
+fn without(lab: &Context, name: &str, cut: fn(NodeIndex) -> Fault, heal: fn(NodeIndex) -> Fault) -> Result<()> {
     let mut world = lab.world(Options::default())?;
     world.one_holder(VIP, Duration::from_secs(5))?;
     let probe = world.probe(VIP)?;
@@ -42,6 +42,7 @@ fn without(lab: &Context, cut: fn(NodeIndex) -> Fault, heal: fn(NodeIndex) -> Fa
         blinks += blinked;
     }
     lab.say_all(moves.table());
+    lab.row(name, &moves.tally(), "next holds; no flap when healed")?;
     lab.say(format_args!(
         "in {leaders} of {rounds} the node led etcd, too; {HEALED:?} after each healing: 0 moves, {blinks} blinks"
     ));
@@ -62,6 +63,7 @@ pub(super) fn freeze(lab: &Context) -> Result<()> {
         moves.add(&lose(&mut world, &probe, &stop, &go_on, Duration::from_secs(2))?.0);
     }
     lab.say_all(moves.table());
+    lab.row("SIGSTOP of the daemon, until 2 s after the move", &moves.tally(), "next holds; thawed put nothing back")?;
     lab.say(format_args!("thawed, it put nothing back in {HEALED:?}"));
     world.monitor.no_overlap(At::default(), clock::now())
 }

@@ -69,6 +69,7 @@ pub(super) fn sigterm(lab: &Context) -> Result<()> {
         moves.add(&moved);
     }
     lab.say_all(moves.table());
+    lab.row("SIGTERM to the holder's daemon", &moves.tally(), "next holds; exit 0")?;
     lab.say(row("address off to key gone", &order));
     world.monitor.no_overlap(At::default(), clock::now())
 }
@@ -89,6 +90,7 @@ pub(super) fn sigkill(lab: &Context) -> Result<()> {
         moves.add(&moved);
     }
     lab.say_all(moves.table());
+    lab.row("SIGKILL, nobody cleans up", &moves.tally(), "next holds; the kernel took it off")?;
     lab.say(row("address off to lease end", &order));
     world.monitor.no_overlap(At::default(), clock::now())
 }

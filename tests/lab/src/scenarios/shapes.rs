@@ -38,6 +38,7 @@ pub(super) fn ipv6(lab: &Context) -> Result<()> {
         moves.add(&moved);
     }
     lab.say_all(moves.table());
+    lab.row("SIGTERM, an IPv6 VIP", &moves.tally(), "next holds; exit 0")?;
     lab.say(row("back to neighbour entry", &turned));
     world.monitor.no_overlap(At::default(), clock::now())
 }

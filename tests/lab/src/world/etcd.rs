@@ -1,7 +1,7 @@
 //! One etcd member: how it is started, and what one asks it.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Options, http, node};
@@ -18,21 +18,39 @@ pub(super) fn client_url(address: Ipv4Addr) -> String {
 
 /// The member's command line; its data lie under `directory`.
 pub(super) fn command(index: NodeIndex, directory: &Path, options: &Options) -> Command {
-    let name = node::name(index);
-    let peer = |index| format!("http://{}:{PEER_PORT}", node::address(index));
-    let cluster: Vec<String> = (0..3).map(|other| format!("{}={}", node::name(other), peer(other))).collect();
     let client = client_url(node::address(index));
     let mut command = Command::new("etcd");
-    command.arg("--data-dir").arg(directory.join(format!("{name}-etcd")));
-    command.args(["--name", &name]);
-    command.args(["--listen-peer-urls", &peer(index), "--initial-advertise-peer-urls", &peer(index)]);
+    command.args(membership(index, directory, options)).args(["--listen-peer-urls", &peer_url(index)]);
     command.args(["--listen-client-urls", &format!("{client},http://127.0.0.1:{CLIENT_PORT}")]);
     command.args(["--advertise-client-urls", &client]);
-    command.args(["--initial-cluster", &cluster.join(","), "--initial-cluster-token", "vipd-lab"]);
     command.args(["--heartbeat-interval", &options.heartbeat.as_millis().to_string()]);
     command.args(["--election-timeout", &options.election.as_millis().to_string()]);
     command.args(["--logger", "zap", "--log-level", "warn"]);
     command
+}
+
+fn peer_url(index: NodeIndex) -> String {
+    format!("http://{}:{PEER_PORT}", node::address(index))
+}
+
+/// Where a member's data lie.
+pub(super) fn data(index: NodeIndex, directory: &Path) -> PathBuf {
+    directory.join(format!("{}-etcd", node::name(index)))
+}
+
+/// Who a member is, in arguments that `etcd` and `etcdctl snapshot restore` have in common.
+pub(super) fn membership(index: NodeIndex, directory: &Path, options: &Options) -> Vec<String> {
+    let cluster: Vec<String> = (0..3).map(|other| format!("{}={}", node::name(other), peer_url(other))).collect();
+    let data = data(index, directory).to_string_lossy().into_owned();
+    let (name, token) = (node::name(index), options.token.to_owned());
+    let pairs = [
+        ("--data-dir", data),
+        ("--name", name),
+        ("--initial-advertise-peer-urls", peer_url(index)),
+        ("--initial-cluster", cluster.join(",")),
+        ("--initial-cluster-token", token),
+    ];
+    pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
 }
 
 /// It answers and its cluster has a leader.

@@ -8,7 +8,7 @@ pub(crate) const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 100));
 /// An IPv6 one.
 pub(crate) const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100));
 
-/// A VIP and the link it belongs on: `eth0`, or `eth0.N`, which is made for it.
+/// A VIP and the link it belongs on: `eth0`, or another, which is made for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Vip {
     /// The address.
@@ -28,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) heartbeat: Duration,
     /// etcd's election timeout.
     pub(crate) election: Duration,
+    /// The etcd cluster's token: another one, another cluster.
+    pub(crate) token: &'static str,
     /// A proxy between each daemon and each member, for slow and silent etcds.
     pub(crate) proxies: bool,
     /// Start etcd.
@@ -43,6 +45,7 @@ impl Default for Options {
             ttl: Duration::from_secs(5),
             heartbeat: Duration::from_millis(100),
             election: Duration::from_secs(1),
+            token: "vipd-lab",
             proxies: false,
             etcd: true,
             vipd: true,

@@ -19,17 +19,34 @@ pub(super) fn attach(name: &str, number: u8, links: &[String]) -> Result<NetNs> 
     let ns = NetNs::create(name)?;
     // Without this every address would wait a second for duplicate address detection.
     ns.run(|| fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").context("turn off IPv6 DAD"))?;
-    shell::run(&format!("ip link add p-{name} type veth peer name eth0 netns {name}"))?;
-    shell::run(&format!("ip link set p-{name} master br0 up"))?;
-    ns.ip("link set eth0 up")?;
-    ns.ip(&format!("addr add 10.77.0.{number}/24 dev eth0"))?;
-    ns.ip(&format!("addr add fd77::{number}/64 dev eth0 nodad"))?;
-    for link in links {
-        // Named like a VLAN's subinterface, but a macvlan: not every kernel has 8021q, and vipd takes what is there.
-        ns.ip(&format!("link add link eth0 name {link} type macvlan mode bridge"))?;
-        ns.ip(&format!("link set {link} up"))?;
-    }
+    plug_in(&ns, number)?;
+    links.iter().try_for_each(|link| add_link(&ns, link))?;
     Ok(ns)
+}
+
+/// `eth0`, its cable to the bridge, its addresses.
+pub(super) fn plug_in(ns: &NetNs, number: u8) -> Result<()> {
+    cable(ns, "eth0", &format!("p-{}", ns.name()))?;
+    ns.ip(&format!("addr add 10.77.0.{number}/24 dev eth0"))?;
+    ns.ip(&format!("addr add fd77::{number}/64 dev eth0 nodad"))
+}
+
+/// A link beside `eth0`: `eth1` has a cable of its own to the bridge (`p-n1-eth1`), `eth0.100` is part of `eth0`.
+pub(super) fn add_link(ns: &NetNs, link: &str) -> Result<()> {
+    if !link.contains('.') {
+        // Else `eth0` would answer for an address on `eth1`, which is on the same bridge.
+        ns.run(|| fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", "1").context("set arp_ignore"))?;
+        return cable(ns, link, &format!("p-{}-{link}", ns.name()));
+    }
+    // Named like a VLAN's subinterface, but a macvlan: not every kernel has 8021q, and vipd takes what is there.
+    ns.ip(&format!("link add link eth0 name {link} type macvlan mode bridge"))?;
+    ns.ip(&format!("link set {link} up"))
+}
+
+fn cable(ns: &NetNs, link: &str, port: &str) -> Result<()> {
+    shell::run(&format!("ip link add {port} type veth peer name {link} netns {}", ns.name()))?;
+    shell::run(&format!("ip link set {port} master br0 up"))?;
+    ns.ip(&format!("link set {link} up"))
 }
 
 /// The link-layer address of a link in a namespace.
