@@ -123,9 +123,11 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Demo { show, settings } => {
             Ok(code(runner::lab(&[vec!["demo".to_owned()], show.to_args(), settings.to_args()?].concat(), None, None)?))
         }
-        Command::Soak { wishes, settings } => {
-            Ok(code(runner::lab(&[vec!["soak".to_owned()], wishes.to_args()?, settings.to_args()?].concat(), None)?))
-        }
+        Command::Soak { wishes, settings } => Ok(code(runner::lab(
+            &[vec!["soak".to_owned()], wishes.to_args()?, settings.to_args()?].concat(),
+            None,
+            None,
+        )?)),
         Command::Shell { name, command } => visit::open(name.as_deref(), &command),
         Command::Enter { args } => Ok(code(enter::enter(&args)?)),
         Command::Inside { dir, task } => Ok(code(inside(dir, task))),

@@ -16,7 +16,9 @@ use super::notes::Notes;
 use super::plan::{Planned, Role};
 use super::trouble::{NODES, Part, Step, Trouble};
 use crate::clock::{self, At};
+use crate::disk::Stall;
 use crate::faults::{Fault, Who};
+use crate::shell;
 use crate::timeline::NodeIndex;
 use crate::world::{self, Service, VIP, World};
 
@@ -35,6 +37,9 @@ pub(super) struct Ground {
     due: Vec<Due>,
     releases: Vec<Service>,
     hands: Vec<JoinHandle<()>>,
+    stalls: [Option<Stall>; NODES],
+    /// When the phase began: with the last healing.
+    phase: At,
     /// Whose end was ordered, by node: of the daemon, of the member.
     ordered: [[Option<At>; 2]; NODES],
     leader: Arc<AtomicUsize>,
@@ -56,8 +61,9 @@ impl Ground {
         });
         let releases = releases.collect();
         let leader = watch_leader(&world)?;
-        let (problems, due, hands, ordered) = (Vec::new(), Vec::new(), Vec::new(), [[None; 2]; NODES]);
-        Ok(Self { world, problems, notes, due, releases, hands, ordered, leader })
+        let (problems, due, hands) = (Vec::new(), Vec::new(), Vec::new());
+        let (ordered, stalls, phase) = ([[None; 2]; NODES], [None, None, None], clock::now());
+        Ok(Self { world, problems, notes, due, releases, hands, stalls, phase, ordered, leader })
     }
 
     /// Begins a trouble, unless nothing is to be done to anybody: others are at work there, or it would be unfair.
@@ -72,6 +78,9 @@ impl Ground {
             Some(_) if self.must_not_meet(trouble) => Some("no lease could help"),
             Some(node) if trouble == Trouble::AddressDeleted && !self.has_it(node) => {
                 Some("there is nothing to delete")
+            }
+            Some(_) if matches!(trouble, Trouble::DiskStalled(_)) && shell::missing(&["strace"]).is_some() => {
+                Some("strace is not installed")
             }
             Some(_) => None,
         };
@@ -90,8 +99,9 @@ impl Ground {
 
     /// The plan keeps them apart by phases; this is the lock behind it.
     fn must_not_meet(&self, trouble: Trouble) -> bool {
-        let cut = || self.notes.marks().iter().any(|mark| mark.to.is_none() && mark.trouble.cuts());
-        trouble.breaks_promises_of_etcd() && cut() || trouble.cuts() && !self.hands.is_empty()
+        let marks = self.notes.marks();
+        let met = |other: fn(Trouble) -> bool| marks.iter().any(|mark| mark.from >= self.phase && other(mark.trouble));
+        trouble.breaks_promises() && met(Trouble::cuts) || trouble.cuts() && met(Trouble::breaks_promises)
     }
 
     fn has_it(&self, node: NodeIndex) -> bool {
@@ -153,6 +163,11 @@ impl Ground {
             Step::Fault(Fault::Signal(node, who, signal)) => self.signal(*node, *who, *signal),
             Step::Fault(fault) => fault.hit(&mut self.world).map(|()| true),
             Step::Release(node) => self.release(*node),
+            Step::StallDisk(node, span) => self.stall(*node, *span),
+            Step::ReleaseDisk(node) => {
+                self.stalls[*node] = None;
+                Ok(true)
+            }
             Step::DeleteKey => self.lose(Loss::Key),
             Step::RevokeLease => self.lose(Loss::Lease),
         };
@@ -165,6 +180,12 @@ impl Ground {
             }
             true
         })
+    }
+
+    fn stall(&mut self, node: NodeIndex, span: Duration) -> Result<bool> {
+        // Should strace outlive its order, the disk goes on soon after all the same.
+        self.stalls[node] = Some(self.world.stall_disk(node, span + Duration::from_secs(2))?);
+        Ok(true)
     }
 
     fn lose(&mut self, loss: Loss) -> Result<bool> {
@@ -260,7 +281,8 @@ impl Ground {
             self.due.iter_mut().for_each(|due| due.at = At::default());
             clock::sleep(Duration::from_millis(5));
         }
-        Ok(clock::now())
+        self.phase = clock::now();
+        Ok(self.phase)
     }
 
     /// Takes note of what did not go as it should, and says it.
@@ -286,7 +308,8 @@ fn heals(step: &Step) -> bool {
                 | Fault::SlowEtcd(_, Duration::ZERO)
                 | Fault::Signal(_, _, Signal::SIGCONT)
         ),
-        Step::Release(_) | Step::DeleteKey | Step::RevokeLease => false,
+        Step::ReleaseDisk(_) => true,
+        Step::StallDisk(..) | Step::Release(_) | Step::DeleteKey | Step::RevokeLease => false,
     }
 }
 

@@ -226,6 +226,7 @@ fn hatched(trouble: Trouble) -> bool {
             | T::EtcdLate(..)
             | T::EtcdLateForAll(..)
             | T::MemberFrozen(_)
+            | T::DiskStalled(_)
             | T::QuorumFrozen(_)
     )
 }

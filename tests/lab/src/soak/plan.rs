@@ -1,12 +1,12 @@
 //! The plan of a soak: phases of troubles, drawn from a seed. Pure, and the same for the same seed.
 //!
-//! In a phase either cables are cut or etcd's promises are broken by hand, never both: what that could do together
-//! no lease can help (see [`Trouble::cuts`]).
+//! In a phase either cables are cut or etcd's promises are broken, by hand or by an old leader's return, never both:
+//! what that could do together no lease can help (see [`Trouble::cuts`]).
 
 use std::time::Duration;
 
 use super::random::Random;
-use super::trouble::{NODES, Trouble};
+use super::trouble::{NODES, SHORT, Trouble};
 use crate::timeline::NodeIndex;
 
 /// Whom a trouble is aimed at. Who that is shows only when it comes.
@@ -57,11 +57,11 @@ impl Iterator for Plan {
 
     fn next(&mut self) -> Option<Phase> {
         let random = &mut self.0;
-        let (span, by_hand) = (random.millis(15_000, 45_000), random.percent(40));
+        let (span, broken) = (random.millis(15_000, 45_000), random.percent(45));
         let mut troubles = Vec::new();
         let mut after = random.millis(0, 500);
         while after + Duration::from_millis(500) < span {
-            let kind = random.weighted(if by_hand { BY_HAND } else { CUTS })?;
+            let kind = random.weighted(if broken { BROKEN_PROMISES } else { CUTS })?;
             let trouble = draw(kind, random);
             let (role, node) = (role(trouble, random), random.below(NODES));
             troubles.push(Planned { after, trouble, role, node });
@@ -87,13 +87,21 @@ enum Kind {
     EtcdLate,
     EtcdLateForAll,
     MemberKilled,
-    MemberFrozen,
+    FrozenShort(Members),
+    FrozenLong(Members),
+    DiskStalled,
     QuorumKilled,
-    QuorumFrozen,
     AllKilled,
     AddressDeleted,
     KeyDeleted,
     LeaseRevoked,
+}
+
+/// One of etcd's members, or two.
+#[derive(Clone, Copy)]
+enum Members {
+    One,
+    Quorum,
 }
 
 /// Of every phase.
@@ -107,9 +115,9 @@ const COMMON: [(usize, Kind); 14] = [
     (4, Kind::EtcdLate),
     (3, Kind::EtcdLateForAll),
     (8, Kind::MemberKilled),
-    (7, Kind::MemberFrozen),
+    (4, Kind::FrozenShort(Members::One)),
     (2, Kind::QuorumKilled),
-    (2, Kind::QuorumFrozen),
+    (1, Kind::FrozenShort(Members::Quorum)),
     (2, Kind::AllKilled),
     (5, Kind::AddressDeleted),
 ];
@@ -126,7 +134,13 @@ const fn and<const REST: usize, const ALL: usize>(rest: [(usize, Kind); REST]) -
 }
 
 const CUTS: &[(usize, Kind)] = &and::<3, 17>([(14, Kind::CutOff), (7, Kind::Unplug), (6, Kind::Flap)]);
-const BY_HAND: &[(usize, Kind)] = &and::<2, 16>([(10, Kind::KeyDeleted), (10, Kind::LeaseRevoked)]);
+const BROKEN_PROMISES: &[(usize, Kind)] = &and::<5, 19>([
+    (8, Kind::KeyDeleted),
+    (8, Kind::LeaseRevoked),
+    (9, Kind::FrozenLong(Members::One)),
+    (3, Kind::FrozenLong(Members::Quorum)),
+    (5, Kind::DiskStalled),
+]);
 
 fn draw(kind: Kind, random: &mut Random) -> Trouble {
     match kind {
@@ -142,13 +156,21 @@ fn draw(kind: Kind, random: &mut Random) -> Trouble {
         Kind::EtcdLate => Trouble::EtcdLate(random.millis(50, 1_500), random.millis(2_000, 12_000)),
         Kind::EtcdLateForAll => Trouble::EtcdLateForAll(random.millis(50, 900), random.millis(2_000, 12_000)),
         Kind::MemberKilled => Trouble::MemberKilled(random.millis(200, 12_000)),
-        Kind::MemberFrozen => Trouble::MemberFrozen(random.millis(200, 14_000)),
+        Kind::FrozenShort(members) => frozen(members, random.millis(100, SHORT.as_millis() as usize)),
+        Kind::FrozenLong(members) => frozen(members, random.millis(1_000, 14_000)),
+        Kind::DiskStalled => Trouble::DiskStalled(random.millis(3_000, 14_000)),
         Kind::QuorumKilled => Trouble::QuorumKilled(random.millis(1_000, 10_000)),
-        Kind::QuorumFrozen => Trouble::QuorumFrozen(random.millis(1_000, 10_000)),
         Kind::AllKilled => Trouble::AllKilled(random.millis(100, 4_000)),
         Kind::AddressDeleted => Trouble::AddressDeleted,
         Kind::KeyDeleted => Trouble::KeyDeleted,
         Kind::LeaseRevoked => Trouble::LeaseRevoked,
+    }
+}
+
+fn frozen(members: Members, span: Duration) -> Trouble {
+    match members {
+        Members::One => Trouble::MemberFrozen(span),
+        Members::Quorum => Trouble::QuorumFrozen(span),
     }
 }
 
@@ -157,6 +179,7 @@ fn role(trouble: Trouble, random: &mut Random) -> Role {
     let (holder, leader) = match trouble {
         Trouble::AddressDeleted | Trouble::KeyDeleted | Trouble::LeaseRevoked => (100, 0),
         Trouble::MemberKilled(_) | Trouble::MemberFrozen(_) => (30, 40),
+        Trouble::DiskStalled(_) => (10, 80),
         Trouble::CutOff(_) => (50, 25),
         _ => (65, 5),
     };
@@ -185,7 +208,7 @@ mod tests {
     fn no_phase_cuts_cables_and_breaks_promises() {
         for phase in Plan::of(1).take(500) {
             let cuts = phase.troubles.iter().any(|planned| planned.trouble.cuts());
-            let breaks = phase.troubles.iter().any(|planned| planned.trouble.breaks_promises_of_etcd());
+            let breaks = phase.troubles.iter().any(|planned| planned.trouble.breaks_promises());
             assert!(!(cuts && breaks), "{phase:?}");
         }
     }
@@ -195,7 +218,7 @@ mod tests {
         let drawn: Vec<Trouble> =
             Plan::of(3).take(100).flat_map(|phase| phase.troubles).map(|one| one.trouble).collect();
         let kinds: std::collections::HashSet<_> = drawn.iter().map(std::mem::discriminant).collect();
-        assert_eq!(kinds.len(), 18);
+        assert_eq!(kinds.len(), 19);
         assert!(drawn.len() > 500, "only {} troubles in a hundred phases", drawn.len());
     }
 

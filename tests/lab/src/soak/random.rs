@@ -1,28 +1,21 @@
-//! Numbers that look random and are the same for the same seed, on every machine and for ever: SplitMix64.
+//! What a plan draws from a seed.
 
 use std::time::Duration;
 
-/// A stream of numbers.
-#[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+use crate::chance::Chance;
+
+/// A stream of draws, the same for the same seed.
+pub(super) struct Random(Chance);
 
 impl Random {
     /// The stream of this seed.
     pub(super) fn of(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Self(Chance::new(seed))
     }
 
     /// One of `0..count`. (That the first ones are drawn a hair more often does not matter here.)
     pub(super) fn below(&mut self, count: usize) -> usize {
-        (self.next() % count.max(1) as u64) as usize
+        (self.0.number() % count.max(1) as u64) as usize
     }
 
     /// Yes, in so many of a hundred.
@@ -51,14 +44,6 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_seed_is_a_stream() {
-        let (mut one, mut same, mut other) = (Random::of(7), Random::of(7), Random::of(8));
-        let drawn: Vec<u64> = (0..5).map(|_| one.next()).collect();
-        assert_eq!(drawn, (0..5).map(|_| same.next()).collect::<Vec<_>>());
-        assert_ne!(drawn, (0..5).map(|_| other.next()).collect::<Vec<_>>());
-    }
 
     #[test]
     fn what_has_no_weight_is_not_drawn() {

@@ -11,6 +11,8 @@ use crate::world::VIP;
 
 /// How many nodes there are.
 pub(super) const NODES: usize = 3;
+/// Away for no longer, a leader is still the leader when it returns: etcd's election takes a second.
+pub(super) const SHORT: Duration = Duration::from_millis(900);
 
 /// One trouble. A span says how long it lasts before it is mended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +47,8 @@ pub(super) enum Trouble {
     QuorumFrozen(Duration),
     /// All daemons and members are killed and started again.
     AllKilled(Duration),
+    /// The etcd member's disk takes nothing: a leader goes on acknowledging renewals.
+    DiskStalled(Duration),
     /// Somebody deletes the address on a node.
     AddressDeleted,
     /// Somebody deletes the first candidate's key.
@@ -75,6 +79,10 @@ pub(super) enum Step {
     Fault(Fault),
     /// `vipd release`, as soon as the daemon has ended.
     Release(NodeIndex),
+    /// The etcd member's disk stalls, for that long at most.
+    StallDisk(NodeIndex, Duration),
+    /// And goes on.
+    ReleaseDisk(NodeIndex),
     /// The first candidate's key is deleted.
     DeleteKey,
     /// The first candidate's lease is revoked.
@@ -82,15 +90,20 @@ pub(super) enum Step {
 }
 
 impl Trouble {
-    /// When it takes the node off the network. Such a trouble and one [by hand in etcd](Self::breaks_promises_of_etcd)
-    /// must not meet: that a holder which hears neither etcd nor ARP outlives its key is what no lease can help.
+    /// It takes the node off the network. Such a trouble and one that [breaks etcd's promises](Self::breaks_promises)
+    /// must not meet: that a holder which hears neither etcd nor ARP outlives its lease is what no lease can help.
     pub(super) fn cuts(self) -> bool {
         matches!(self, Self::CutOff(_) | Self::Unplug(_) | Self::Flap(..))
     }
 
-    /// Somebody ends by hand what etcd promised to keep.
-    pub(super) fn breaks_promises_of_etcd(self) -> bool {
-        matches!(self, Self::KeyDeleted | Self::LeaseRevoked)
+    /// A key or a lease can end early: by hand, or because a leader that was away for longer than a TTL has missed all
+    /// renewals, and on its return servers before 3.4.31 and 3.5.13 have it revoke those leases although another leads.
+    pub(super) fn breaks_promises(self) -> bool {
+        match self {
+            Self::KeyDeleted | Self::LeaseRevoked => true,
+            Self::MemberFrozen(span) | Self::QuorumFrozen(span) | Self::DiskStalled(span) => span > SHORT,
+            _ => false,
+        }
     }
 
     /// What it is about, for a node it is done to.
@@ -100,7 +113,7 @@ impl Trouble {
             Self::CutOff(_) | Self::Unplug(_) | Self::Flap(..) => vec![(node, Part::Cable)],
             Self::EtcdSilent(_) | Self::EtcdLate(..) => vec![(node, Part::Answers)],
             Self::EtcdLateForAll(..) => (0..NODES).map(|one| (one, Part::Answers)).collect(),
-            Self::MemberKilled(_) | Self::MemberFrozen(_) => vec![(node, Part::Member)],
+            Self::MemberKilled(_) | Self::MemberFrozen(_) | Self::DiskStalled(_) => vec![(node, Part::Member)],
             Self::QuorumKilled(_) | Self::QuorumFrozen(_) => vec![(node, Part::Member), (next(node), Part::Member)],
             Self::AllKilled(_) => (0..NODES).flat_map(|one| [(one, Part::Daemon), (one, Part::Member)]).collect(),
             Self::AddressDeleted | Self::KeyDeleted | Self::LeaseRevoked => vec![(node, Part::Hand)],
@@ -133,6 +146,9 @@ impl Trouble {
             Self::AllKilled(span) => {
                 let all = (0..NODES).flat_map(|one| [killed(one, Who::Vipd), killed(one, Who::Etcd)]);
                 for_a_while(all, span)
+            }
+            Self::DiskStalled(span) => {
+                vec![(Duration::ZERO, Step::StallDisk(node, span)), (span, Step::ReleaseDisk(node))]
             }
             Self::AddressDeleted => vec![(Duration::ZERO, Step::Fault(Fault::Delete(node, VIP)))],
             Self::KeyDeleted => vec![(Duration::ZERO, Step::DeleteKey)],
@@ -182,6 +198,7 @@ impl fmt::Display for Trouble {
             Self::QuorumKilled(span) => write!(f, "two etcd members killed, back after {span:?}"),
             Self::QuorumFrozen(span) => write!(f, "two etcd members frozen for {span:?}"),
             Self::AllKilled(span) => write!(f, "every vipd and etcd killed, back after {span:?}"),
+            Self::DiskStalled(span) => write!(f, "etcd member's disk stalled for {span:?}"),
             Self::AddressDeleted => write!(f, "address deleted by hand"),
             Self::KeyDeleted => write!(f, "first key deleted by hand"),
             Self::LeaseRevoked => write!(f, "first lease revoked by hand"),
