@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::scenario::Context;
-use crate::{demo, enter, runner, scenarios, visit, vm};
+use crate::{demo, enter, runner, scenarios, soak, visit, vm};
 
 /// A small cluster in namespaces, in which vipd is tried, measured and shown.
 #[derive(Parser)]
@@ -33,6 +33,13 @@ enum Command {
     Demo {
         #[command(flatten)]
         show: demo::Show,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Random troubles for many minutes, judged: never two holders, and one after each healing
+    Soak {
+        #[command(flatten)]
+        wishes: soak::Wishes,
         #[command(flatten)]
         settings: Settings,
     },
@@ -80,6 +87,12 @@ enum Task {
         #[command(flatten)]
         settings: Settings,
     },
+    Soak {
+        #[command(flatten)]
+        wishes: soak::Wishes,
+        #[command(flatten)]
+        settings: Settings,
+    },
 }
 
 #[derive(Args, Clone)]
@@ -116,6 +129,11 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Demo { show, settings } => {
             Ok(code(runner::lab(&[vec!["demo".to_owned()], show.to_args(), settings.to_args()?].concat(), None, None)?))
         }
+        Command::Soak { wishes, settings } => Ok(code(runner::lab(
+            &[vec!["soak".to_owned()], wishes.to_args()?, settings.to_args()?].concat(),
+            None,
+            None,
+        )?)),
         Command::Shell { name, command } => visit::open(name.as_deref(), &command),
         Command::Enter { args } => Ok(code(enter::enter(&args)?)),
         Command::Inside { dir, task } => Ok(code(inside(dir, task))),
@@ -137,6 +155,7 @@ fn inside(directory: PathBuf, task: Task) -> i32 {
     match task {
         Task::Scenario { name, settings } => runner::scenario(&name, &settings.context(directory)),
         Task::Demo { show, settings } => demo::run(&show, &settings.context(directory)),
+        Task::Soak { wishes, settings } => soak::run(&wishes, &settings.context(directory)),
     }
 }
 

@@ -79,7 +79,6 @@ impl Fault {
     }
 
     /// What undoes it, if anything does.
-    #[expect(dead_code, reason = "the soak, which draws faults at random, heals what it drew")]
     pub(crate) fn healed_by(&self) -> Option<Self> {
         Some(match *self {
             Self::Signal(node, who, Signal::SIGSTOP) => Self::Signal(node, who, Signal::SIGCONT),

@@ -7,7 +7,7 @@
 //! Reading order: [`enter`] (how one gets in) · [`world`] (what stands there) · [`monitor`] and [`timeline`] (who had
 //! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`], [`disk`] and [`proxy`] (what
 //! is done to it) · [`measure`] (one fault or a whole course, its figures) · [`scenario`] and [`scenarios`] · [`rows`]
-//! (the table of a run) · [`vm`] (a node that is a machine of its own) · [`demo`].
+//! (the table of a run) · [`vm`] (a node that is a machine of its own) · [`soak`] · [`demo`].
 
 mod chance;
 mod cli;
@@ -31,6 +31,7 @@ mod runner;
 mod scenario;
 mod scenarios;
 mod shell;
+mod soak;
 mod timeline;
 mod urgent;
 mod visit;

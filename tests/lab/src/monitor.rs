@@ -141,7 +141,12 @@ fn comes_elsewhere(timeline: &Timeline, node: NodeIndex, news: &News) -> bool {
 fn record(timeline: &mut Timeline, at: At, node: NodeIndex, news: &News) {
     match *news {
         News::AddressPut { ip, link, valid, .. } => timeline.put(at, node, ip, link, valid),
-        News::AddressGone { ip, link } => timeline.gone(at, node, ip, link),
+        News::AddressGone { ip, link, by_kernel } => {
+            if by_kernel {
+                timeline.ended(at, node, ip);
+            }
+            timeline.gone(at, node, ip, link);
+        }
         News::Neighbour { .. } | News::NeighbourGone { .. } | News::Done => {}
     }
 }

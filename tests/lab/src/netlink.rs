@@ -32,8 +32,8 @@ const HEADER: usize = 16;
 pub(crate) enum News {
     /// An address was put or its lifetime changed. `mark` is its IFA_PROTO, 0 where the kernel keeps none.
     AddressPut { ip: IpAddr, link: u32, valid: u32, mark: u8 },
-    /// An address is gone, whoever removed it: a program, or the kernel at the end of its lifetime.
-    AddressGone { ip: IpAddr, link: u32 },
+    /// An address is gone, by the kernel's own doing (on IPv4: its lifetime ended) or a program's. IPv6 does not say.
+    AddressGone { ip: IpAddr, link: u32, by_kernel: bool },
     /// A neighbour entry is new or changed.
     Neighbour { ip: IpAddr, mac: Option<[u8; 6]> },
     /// A neighbour entry is gone.
@@ -110,15 +110,17 @@ fn parse(mut data: &[u8]) -> Vec<News> {
             break;
         }
         let kind = u16_at(data, 4).unwrap_or_default();
-        news.extend(message(kind, &data[HEADER..length]));
+        // Notes of what a program asked for carry the number of its socket.
+        let by_kernel = u32_at(data, 12) == Some(0);
+        news.extend(message(kind, by_kernel, &data[HEADER..length]));
         data = data.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     news
 }
 
-fn message(kind: u16, body: &[u8]) -> Option<News> {
+fn message(kind: u16, by_kernel: bool, body: &[u8]) -> Option<News> {
     match kind {
-        RTM_NEWADDR | RTM_DELADDR => address(kind, body),
+        RTM_NEWADDR | RTM_DELADDR => address(kind, by_kernel, body),
         RTM_NEWNEIGH | RTM_DELNEIGH => neighbour(kind, body),
         NLMSG_DONE => Some(News::Done),
         _ => None,
@@ -126,7 +128,7 @@ fn message(kind: u16, body: &[u8]) -> Option<News> {
 }
 
 /// `struct ifaddrmsg`: family, prefix length, flags, scope, index (4); then attributes.
-fn address(kind: u16, body: &[u8]) -> Option<News> {
+fn address(kind: u16, by_kernel: bool, body: &[u8]) -> Option<News> {
     const IFA_ADDRESS: u16 = 1;
     const IFA_LOCAL: u16 = 2;
     const IFA_CACHEINFO: u16 = 6;
@@ -136,7 +138,7 @@ fn address(kind: u16, body: &[u8]) -> Option<News> {
     // On IPv4 the address itself is IFA_LOCAL (IFA_ADDRESS is the peer's); IPv6 has only IFA_ADDRESS.
     let ip = attribute(attributes, IFA_LOCAL).or_else(|| attribute(attributes, IFA_ADDRESS)).and_then(to_ip)?;
     if kind == RTM_DELADDR {
-        return Some(News::AddressGone { ip, link });
+        return Some(News::AddressGone { ip, link, by_kernel });
     }
     // struct ifa_cacheinfo: preferred, valid, created, changed.
     let valid = attribute(attributes, IFA_CACHEINFO).and_then(|info| u32_at(info, 4)).unwrap_or(u32::MAX);
@@ -220,7 +222,15 @@ mod tests {
         let two = built(RTM_NEWNEIGH, &[0; 12], &[(1, &[10, 0, 0, 1]), (2, &[1, 2, 3, 4, 5, 6])]);
         let news = parse(&[one, two].concat());
         assert_eq!(news.len(), 2);
-        assert_eq!(news[0], News::AddressGone { ip: Ipv6Addr::LOCALHOST.into(), link: 2 });
+        assert_eq!(news[0], News::AddressGone { ip: Ipv6Addr::LOCALHOST.into(), link: 2, by_kernel: true });
+    }
+
+    #[test]
+    fn what_a_program_removed_is_told_from_what_ended() {
+        let mut bytes = built(RTM_DELADDR, &[2, 32, 0, 0, 7, 0, 0, 0], &[(2, &[10, 0, 0, 1])]);
+        bytes[12..16].copy_from_slice(&4711_u32.to_ne_bytes());
+        let ip = "10.0.0.1".parse().unwrap();
+        assert_eq!(parse(&bytes), [News::AddressGone { ip, link: 7, by_kernel: false }]);
     }
 
     #[test]

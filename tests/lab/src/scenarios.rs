@@ -17,6 +17,7 @@ mod unit;
 mod vm;
 
 use crate::scenario::Scenario;
+use crate::soak;
 
 /// All of them.
 pub(crate) const ALL: &[Scenario] = &[
@@ -210,6 +211,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "vm-vlan",
         about: "a VIP on a real 802.1q subinterface: put there, announced with its tag",
         run: vm::vlan,
+    },
+    Scenario {
+        name: "soak",
+        about: "two minutes of random troubles, seed 1: never two holders, and one after each healing",
+        run: soak::short,
     },
     Scenario { name: "idle", about: "what an idle daemon costs: memory, processor, size on disk", run: manners::idle },
 ];

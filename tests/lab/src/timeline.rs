@@ -39,6 +39,8 @@ pub(crate) struct Timeline {
     tracks: BTreeMap<IpAddr, Track>,
     /// Events the kernel could not deliver; a verdict over them would be worth nothing.
     pub(crate) lost: usize,
+    /// How late the kernel took addresses away whose lifetime had ended.
+    pub(crate) lateness: Vec<Duration>,
 }
 
 impl Timeline {
@@ -64,6 +66,14 @@ impl Timeline {
         if had && links.is_empty() {
             track.changed(Change { at, node, present: false });
         }
+    }
+
+    /// The kernel took the address away by itself. Where that was not at the end of its lifetime there was another
+    /// cause (a link that went).
+    pub(crate) fn ended(&mut self, at: At, node: NodeIndex, ip: IpAddr) {
+        const EARLY: Duration = Duration::from_millis(100);
+        let end = self.ends(ip, node).filter(|end| at + EARLY >= *end);
+        self.lateness.extend(end.map(|end| at.since(end)));
     }
 
     /// What is left of the record when these are all the addresses that `node` has: the news of the others' going
@@ -217,6 +227,15 @@ mod tests {
         timeline.gone(at(507), 2, IP, 1);
         assert_eq!(timeline.overlap(IP, at(450), at(600)), Duration::ZERO);
         assert_eq!(timeline.holder(IP), Some(0));
+    }
+
+    #[test]
+    fn the_kernels_lateness_is_counted_from_the_latest_put() {
+        let mut timeline = story();
+        timeline.put(at(1000), 0, IP, 1, 2);
+        timeline.ended(at(1500), 0, IP);
+        timeline.ended(at(3200), 0, IP);
+        assert_eq!(timeline.lateness, [Duration::from_millis(200)]);
     }
 
     #[test]

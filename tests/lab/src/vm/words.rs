@@ -56,8 +56,8 @@ impl Word {
             Self::News { at, news: News::AddressPut { ip, link, valid, mark } } => {
                 json!({ "put": ip.to_string(), "link": link, "valid": valid, "mark": mark, "at": at.as_secs_f64() })
             }
-            Self::News { at, news: News::AddressGone { ip, link } } => {
-                json!({ "gone": ip.to_string(), "link": link, "at": at.as_secs_f64() })
+            Self::News { at, news: News::AddressGone { ip, link, by_kernel } } => {
+                json!({ "gone": ip.to_string(), "link": link, "by_kernel": by_kernel, "at": at.as_secs_f64() })
             }
             // The agent asks for nothing else.
             Self::News { .. } => return String::new(),
@@ -79,7 +79,8 @@ impl Word {
             return Some(Self::News { at, news });
         }
         if let Some(ip) = ip("gone") {
-            return Some(Self::News { at, news: News::AddressGone { ip, link: number("link")? } });
+            let by_kernel = value["by_kernel"].as_bool()?;
+            return Some(Self::News { at, news: News::AddressGone { ip, link: number("link")?, by_kernel } });
         }
         Some(Self::Answer(Answer {
             number: value["number"].as_u64()?,
@@ -99,7 +100,7 @@ mod tests {
         let (at, ip) = (Duration::from_millis(1500), "10.0.0.1".parse().unwrap());
         let words = [
             Word::News { at, news: News::AddressPut { ip, link: 2, valid: u32::MAX, mark: 9 } },
-            Word::News { at, news: News::AddressGone { ip, link: 2 } },
+            Word::News { at, news: News::AddressGone { ip, link: 2, by_kernel: true } },
             Word::Answer(Answer { number: 7, code: -1, said: "a\n\"b\"".to_owned(), ended: at }),
         ];
         for word in words {
