@@ -1,6 +1,7 @@
 //! The loop: wait, handle, carry out. Carrying out never waits, so a slow etcd cannot delay the fence.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -11,12 +12,16 @@ use super::tell;
 use crate::election::action::Action;
 use crate::election::event::{Event, LinkId, VipId};
 use crate::election::machine::Election;
+use crate::moment::Moment;
 use crate::node::announce::Announcer;
 use crate::node::clock::{Alarm, now};
 use crate::node::conflict::Prober;
 use crate::node::etcd::Etcd;
 use crate::node::keeper::{Wanted, Wishes};
 use crate::plan::Plan;
+
+/// How old an order to announce may be.
+const FRESH: Duration = Duration::from_millis(100);
 
 /// The adapters, and what they report to.
 pub struct Driver {
@@ -60,7 +65,7 @@ impl Driver {
     /// When timer or signals break, which leaves nothing to drive with: the kernel's clock takes the addresses off.
     pub async fn run(mut self, mut election: Election, first: Vec<Action>) -> io::Result<End> {
         let (alarm, mut signals) = (Alarm::new()?, Signals::new()?);
-        if let Some(end) = self.carry_out(first) {
+        if let Some(end) = self.carry_out(first, now()) {
             return Ok(end);
         }
         loop {
@@ -72,8 +77,9 @@ impl Driver {
             };
             self.prepare(&event);
             trace!(?event);
-            let actions = election.handle(event, now());
-            if let Some(end) = self.carry_out(actions) {
+            let at = now();
+            let actions = election.handle(event, at);
+            if let Some(end) = self.carry_out(actions, at) {
                 return self.finish(end);
             }
         }
@@ -102,17 +108,18 @@ impl Driver {
         }
     }
 
-    fn carry_out(&mut self, actions: Vec<Action>) -> Option<End> {
+    /// Carries out what was ordered at `at`.
+    fn carry_out(&mut self, actions: Vec<Action>, at: Moment) -> Option<End> {
         let mut end = None;
         for action in actions {
             trace!(?action);
             match action {
                 Action::Put { vip, generation, link, wish } => {
                     self.wishes.send_modify(|wishes| {
-                        wishes.insert(vip, Wanted { generation, link, wish });
+                        wishes.insert(vip, Wanted { generation, link, wish, at });
                     });
                 }
-                Action::Announce { vip, link } => self.announce(vip, link),
+                Action::Announce { vip, link } => self.announce(vip, link, at),
                 Action::Probe { vip, link, round } => {
                     if let Some(planned) = self.plan.get(vip) {
                         self.prober.probe(vip, &planned.addresses, link, round);
@@ -132,14 +139,19 @@ impl Driver {
         end
     }
 
-    fn announce(&mut self, vip: VipId, link: LinkId) {
+    fn announce(&mut self, vip: VipId, link: LinkId, at: Moment) {
+        // Frozen since the order, this node may hold nothing any more, and a late announcement would lead clients here.
+        if now().since(at) > FRESH {
+            debug!(vip = tell::name(&self.plan, vip), "an old announcement is not made");
+            return;
+        }
         match self.announcer.announce(vip, link) {
             Ok(frames) => debug!(vip = tell::name(&self.plan, vip), frames, "announced"),
             Err(e) => warn!(vip = tell::name(&self.plan, vip), "cannot announce: {}", chain(&e)),
         }
     }
 
-    fn finish(self, end: End) -> io::Result<End> {
+    fn finish(mut self, end: End) -> io::Result<End> {
         if end == End::Clean
             && let Err(e) = self.memory.forget()
         {

@@ -21,6 +21,9 @@ const LEASES: usize = 4;
 pub struct Memory {
     path: PathBuf,
     record: Record,
+    /// Held for as long as this life: daemons of two network namespaces may see one directory, and each would take the
+    /// other's leases for left-overs.
+    _lock: fs::File,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -44,10 +47,12 @@ impl Memory {
     /// Opens the record in `dir`, which is created if need be.
     ///
     /// # Errors
-    /// When the directory cannot be created.
+    /// When the directory cannot be created, or another daemon has it.
     pub fn open(dir: &Path) -> Result<Self, MemoryError> {
-        let failed = |source| MemoryError { what: "create the runtime directory", path: dir.into(), source };
-        fs::create_dir_all(dir).map_err(failed)?;
+        let failed = |what| move |source| MemoryError { what, path: dir.into(), source };
+        fs::create_dir_all(dir).map_err(failed("create the runtime directory"))?;
+        let lock = fs::File::create(dir.join("lock")).map_err(failed("create a lock in the runtime directory"))?;
+        lock.try_lock().map_err(|e| failed("have for itself the runtime directory")(e.into()))?;
         let path = dir.join("session.json");
         let record = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|e| {
@@ -60,7 +65,7 @@ impl Memory {
                 Record::default()
             }
         };
-        Ok(Self { path, record })
+        Ok(Self { path, record, _lock: lock })
     }
 
     /// Leases of earlier lives, newest first.
@@ -96,10 +101,10 @@ impl Memory {
     ///
     /// # Errors
     /// When the file cannot be removed.
-    pub fn forget(self) -> Result<(), MemoryError> {
+    pub fn forget(&mut self) -> Result<(), MemoryError> {
         match fs::remove_file(&self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(MemoryError { what: "remove", path: self.path, source: e })
+                Err(MemoryError { what: "remove", path: self.path.clone(), source: e })
             }
             _ => Ok(()),
         }
@@ -126,10 +131,13 @@ mod tests {
         memory.will_put(vec![ip]).unwrap();
         (1..=9).for_each(|n| memory.lease(LeaseId(n)).unwrap());
 
-        let again = Memory::open(&dir).unwrap();
+        assert!(Memory::open(&dir).is_err(), "one life at a time");
+        drop(memory);
+        let mut again = Memory::open(&dir).unwrap();
         assert_eq!(again.leases(), [9, 8, 7, 6].map(LeaseId));
         assert_eq!(again.addresses(), [ip]);
         again.forget().unwrap();
+        drop(again);
         assert!(Memory::open(&dir).unwrap().leases().is_empty());
 
         fs::write(dir.join("session.json"), b"{\"leases\":7").unwrap();

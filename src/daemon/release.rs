@@ -21,7 +21,7 @@ use crate::node::leftovers::clean_leftovers;
 /// When a daemon lives here, or the kernel does not confirm that the addresses are off: then nothing was released.
 pub async fn release(config: &Config, bound: Duration) -> anyhow::Result<()> {
     let _claim = Claim::take()?;
-    let memory = Memory::open(&config.runtime_dir)?;
+    let mut memory = Memory::open(&config.runtime_dir)?;
     let mut kernel = Kernel::open().await.context("cannot reach the kernel's network configuration")?;
     let configured = config.vips.iter().flat_map(|v| v.addresses.iter());
     let ours: Vec<_> = configured.chain(memory.addresses()).copied().collect();

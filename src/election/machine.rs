@@ -53,6 +53,8 @@ pub struct Election {
     ttl: Duration,
     /// An ended session's lease that still has keys, all with their owner's word; revoked when etcd answers again.
     former: Option<(LeaseId, NodeRecord)>,
+    /// A lease was left to run out, since the kernel did not confirm that its address is off.
+    left: bool,
 }
 
 impl Election {
@@ -70,6 +72,7 @@ impl Election {
             stop: Stop::No,
             ttl: Duration::ZERO,
             former: None,
+            left: false,
         };
         (election, actions)
     }
@@ -293,7 +296,10 @@ impl Election {
             Session::Asking { .. } | Session::Live(_) => now + self.ttl,
         };
         self.end_session(&Cause::AnotherHistory, Some(until), now, wants);
-        self.session = Session::Silent { until };
+        // Who never had a session has nothing to wait for, and a lease may be on its way.
+        if !self.ttl.is_zero() {
+            self.session = Session::Silent { until };
+        }
         self.history = History::default();
         self.picture.clear();
         self.former = None;
@@ -316,6 +322,7 @@ impl Election {
             // The lease must end by itself, and nothing is asked of etcd before it has.
             EndSession::NoKernelWord => {
                 let until = live.renewed_at + live.timings.ttl + live.timings.margin;
+                self.left = true;
                 self.end_session(&Cause::NoKernelWord, Some(until), now, wants);
             }
             EndSession::KeyStays if self.contenders.iter().all(Contender::is_off) => {

@@ -31,6 +31,9 @@ use links::Links;
 /// When to try again what the kernel refused or did not answer: its word must come, if it can.
 pub const RETRY: Duration = Duration::from_millis(200);
 
+/// How old a wish may be that puts an address for the first time: an order takes microseconds to get here.
+const FRESH: Duration = Duration::from_millis(100);
+
 /// A VIP of the plan, as far as the keeper needs it. Which of its addresses go where never changes while it runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeptVip {
@@ -51,6 +54,17 @@ pub struct Wanted {
     pub link: Option<LinkId>,
     /// The wish.
     pub wish: Wish,
+    /// When the facts behind it were looked at.
+    pub at: Moment,
+}
+
+impl Wanted {
+    /// Whether this wish is too old for an address that is not there yet. Frozen between the order and the put, a process
+    /// does not know what became of its turn meanwhile, and its fence may be seconds away. The next counted pair brings
+    /// another wish of the same number.
+    pub(super) fn is_stale(&self, now: Moment) -> bool {
+        now.since(self.at) > FRESH
+    }
 }
 
 /// The latest wish for every VIP. A VIP without one is left alone.

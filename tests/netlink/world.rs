@@ -123,7 +123,7 @@ impl World {
     pub(crate) fn move_fence(&self, link: LinkId, wish: Wish) -> Generation {
         let generation = Generation(self.generation);
         self.wishes.send_modify(|w| {
-            w.insert(VIP, Wanted { generation, link: Some(link), wish });
+            w.insert(VIP, Wanted { generation, link: Some(link), wish, at: now() });
         });
         generation
     }

@@ -105,8 +105,6 @@ pub(super) struct World {
     /// Every put must be founded. Not while somebody meddles with etcd's keys, nor without a guard: there only overlaps
     /// are judged.
     strict: bool,
-    /// Somebody meddles with etcd's keys.
-    by_hand: bool,
     /// Nodes have different groupings of the same addresses: safe, but they may wait for each other.
     mixed: bool,
     traced: bool,
@@ -140,7 +138,6 @@ impl World {
             etcd: Etcd::new(),
             nodes,
             strict: guards == Guards::default() && !by_hand,
-            by_hand,
             guards,
             healed_at: 0,
             mixed,

@@ -318,6 +318,8 @@ impl Contender {
         }
         let cause = if fenced { Cause::Fenced } else { Cause::LinkDown };
         self.take_off(&cause, true, wants);
+        // Without its link it asks at once whether etcd is reachable another way: then the turn is given up.
+        wants.renew |= !fenced;
         self.state = State::Paused { create, since: view.now };
         true
     }

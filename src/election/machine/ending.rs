@@ -69,7 +69,7 @@ impl Election {
                     wants.actions.push(Action::RevokeLease { lease, record: None });
                     self.stop = Stop::Revoking { lease, since: now };
                 }
-                None if off => self.finish(self.former.is_none(), wants),
+                None if off => self.finish(self.former.is_none() && !self.left, wants),
                 _ if now >= since + STOP_BOUND => self.finish(false, wants),
                 _ => {}
             },

@@ -124,6 +124,10 @@ impl Kept {
         match wanted.wish {
             Wish::Absent if look || self.said.is_none() => self.clear(kernel, &mut events).await,
             Wish::Absent => {}
+            Wish::Until(_) if self.said.is_none() && self.held.is_empty() && wanted.is_stale(now()) => {
+                debug!(vip = self.vip.id.0, "an old wish puts nothing: waiting for the next one");
+                self.next = None;
+            }
             Wish::Until(fence) => {
                 self.next = None;
                 match wanted.link.filter(|link| serving == Some(*link)) {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::scenario::Context;
-use crate::{demo, enter, runner, scenarios, soak, visit};
+use crate::{demo, enter, runner, scenarios, soak, visit, vm};
 
 /// A small cluster in namespaces, in which vipd is tried, measured and shown.
 #[derive(Parser)]
@@ -65,6 +65,12 @@ enum Command {
     },
     #[command(hide = true)]
     Janitor { dir: PathBuf },
+    /// The first process of a virtual machine
+    #[command(hide = true)]
+    Init,
+    /// What the lab talks to in a virtual machine
+    #[command(hide = true)]
+    Agent,
 }
 
 /// What PID 1 of a lab does.
@@ -135,6 +141,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             enter::janitor(&dir);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Init => vm::init().map(|()| ExitCode::SUCCESS),
+        Command::Agent => vm::agent().map(|()| ExitCode::SUCCESS),
     }
 }
 

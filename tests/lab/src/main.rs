@@ -5,8 +5,9 @@
 //! that the kernel clears everything away however a scenario ends and nothing outside is ever touched.
 //!
 //! Reading order: [`enter`] (how one gets in) · [`world`] (what stands there) · [`monitor`] and [`timeline`] (who had
-//! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`] (what is done to it) ·
-//! [`measure`] (one fault, its figures) · [`scenario`] and [`scenarios`] · [`soak`] · [`demo`].
+//! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`], [`disk`] and [`proxy`] (what
+//! is done to it) · [`measure`] (one fault or a whole course, its figures) · [`scenario`] and [`scenarios`] · [`rows`]
+//! (the table of a run) · [`vm`] (a node that is a machine of its own) · [`soak`] · [`demo`].
 
 mod chance;
 mod cli;
@@ -34,6 +35,7 @@ mod soak;
 mod timeline;
 mod urgent;
 mod visit;
+mod vm;
 mod world;
 
 use std::process::ExitCode;

@@ -46,6 +46,18 @@ impl Monitor {
         self.shared.look(&mut self.shared.lock(), at);
     }
 
+    /// Takes in what was learnt of a node that is no namespace here. It cannot be looked at, so the news of an address
+    /// leaving it may come late, and never early.
+    pub(crate) fn tell(&self, node: NodeIndex, at: At, news: &News) {
+        let mut timeline = self.shared.lock();
+        if comes_elsewhere(&timeline, node, news) {
+            self.shared.look(&mut timeline, at);
+        }
+        record(&mut timeline, at, node, news);
+        drop(timeline);
+        self.shared.grown.notify_all();
+    }
+
     /// The timeline as it is now.
     pub(crate) fn timeline(&self) -> MutexGuard<'_, Timeline> {
         self.shared.lock()
@@ -128,7 +140,7 @@ fn comes_elsewhere(timeline: &Timeline, node: NodeIndex, news: &News) -> bool {
 
 fn record(timeline: &mut Timeline, at: At, node: NodeIndex, news: &News) {
     match *news {
-        News::AddressPut { ip, link, valid } => timeline.put(at, node, ip, link, valid),
+        News::AddressPut { ip, link, valid, .. } => timeline.put(at, node, ip, link, valid),
         News::AddressGone { ip, link, by_kernel } => {
             if by_kernel {
                 timeline.ended(at, node, ip);

@@ -30,8 +30,8 @@ const HEADER: usize = 16;
 /// One thing the kernel said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum News {
-    /// An address was put or its lifetime changed.
-    AddressPut { ip: IpAddr, link: u32, valid: u32 },
+    /// An address was put or its lifetime changed. `mark` is its IFA_PROTO, 0 where the kernel keeps none.
+    AddressPut { ip: IpAddr, link: u32, valid: u32, mark: u8 },
     /// An address is gone, by the kernel's own doing (on IPv4: its lifetime ended) or a program's. IPv6 does not say.
     AddressGone { ip: IpAddr, link: u32, by_kernel: bool },
     /// A neighbour entry is new or changed.
@@ -132,6 +132,7 @@ fn address(kind: u16, by_kernel: bool, body: &[u8]) -> Option<News> {
     const IFA_ADDRESS: u16 = 1;
     const IFA_LOCAL: u16 = 2;
     const IFA_CACHEINFO: u16 = 6;
+    const IFA_PROTO: u16 = 11;
     let link = u32_at(body, 4)?;
     let attributes = body.get(8..)?;
     // On IPv4 the address itself is IFA_LOCAL (IFA_ADDRESS is the peer's); IPv6 has only IFA_ADDRESS.
@@ -141,7 +142,8 @@ fn address(kind: u16, by_kernel: bool, body: &[u8]) -> Option<News> {
     }
     // struct ifa_cacheinfo: preferred, valid, created, changed.
     let valid = attribute(attributes, IFA_CACHEINFO).and_then(|info| u32_at(info, 4)).unwrap_or(u32::MAX);
-    Some(News::AddressPut { ip, link, valid })
+    let mark = attribute(attributes, IFA_PROTO).and_then(|mark| mark.first()).copied().unwrap_or_default();
+    Some(News::AddressPut { ip, link, valid, mark })
 }
 
 /// `struct ndmsg`: family, padding (3), index (4), state (2), flags, type; then attributes.
@@ -209,9 +211,9 @@ mod tests {
         let mut cache = [0_u8; 16];
         cache[4..8].copy_from_slice(&3_u32.to_ne_bytes());
         let fixed = [2, 32, 0, 0, 7, 0, 0, 0];
-        let bytes = built(RTM_NEWADDR, &fixed, &[(1, &[10, 0, 0, 9]), (2, &[10, 0, 0, 1]), (6, &cache)]);
+        let bytes = built(RTM_NEWADDR, &fixed, &[(1, &[10, 0, 0, 9]), (2, &[10, 0, 0, 1]), (6, &cache), (11, &[9])]);
         let ip = "10.0.0.1".parse().unwrap();
-        assert_eq!(parse(&bytes), [News::AddressPut { ip, link: 7, valid: 3 }]);
+        assert_eq!(parse(&bytes), [News::AddressPut { ip, link: 7, valid: 3, mark: 9 }]);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::chance::Chance;
+use crate::clock::{self, At};
 use crate::measure::{Tally, row};
 use crate::rows;
 use crate::world::{Options, World};
@@ -36,6 +38,15 @@ impl Context {
     /// How many rounds: as asked for on the command line, else one of these.
     pub(crate) fn rounds(&self, once: usize, full: usize) -> usize {
         self.rounds.unwrap_or(if self.full { full } else { once })
+    }
+
+    /// Chance for what is done when, and its seed: `VIPD_LAB_SEED` makes the same story again.
+    pub(crate) fn chance(&self) -> Chance {
+        let now = clock::now().since(At::default()).as_micros() as u64;
+        let said = std::env::var("VIPD_LAB_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = said.unwrap_or(now);
+        self.say(format_args!("VIPD_LAB_SEED={seed}"));
+        Chance::new(seed)
     }
 
     /// Builds a world; the options' daemon and directory are filled in.

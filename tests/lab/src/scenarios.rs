@@ -14,6 +14,7 @@ mod meddling;
 mod moves;
 mod shapes;
 mod unit;
+mod vm;
 
 use crate::scenario::Scenario;
 use crate::soak;
@@ -185,6 +186,31 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "bad-config",
         about: "a bad config ends with exit code 78, nothing sent and no address touched",
         run: manners::bad_config,
+    },
+    Scenario {
+        name: "vm-boot",
+        about: "real kernels, 6.1 and 5.10: the address as it should be, a left-over gone, an operator's not touched",
+        run: vm::boot,
+    },
+    Scenario {
+        name: "vm-paused",
+        about: "the holder's machine is paused by its hypervisor for longer than the lease, and goes on",
+        run: vm::paused,
+    },
+    Scenario {
+        name: "vm-suspend",
+        about: "the holder's machine is suspended to memory for longer than the lease, and wakes: off at once",
+        run: vm::suspended,
+    },
+    Scenario {
+        name: "vm-clock",
+        about: "the holder's time of day is set hours ahead and back: nothing moves",
+        run: vm::clock_stepped,
+    },
+    Scenario {
+        name: "vm-vlan",
+        about: "a VIP on a real 802.1q subinterface: put there, announced with its tag",
+        run: vm::vlan,
     },
     Scenario {
         name: "soak",

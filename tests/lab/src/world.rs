@@ -106,6 +106,11 @@ impl World {
         urls.join(",")
     }
 
+    /// The daemon's config for a machine that stands beside the world's nodes.
+    pub(crate) fn config_for(&self, name: &str, endpoints: &[String]) -> String {
+        config::yaml(name, endpoints, Path::new("/run/vipd"), &self.options)
+    }
+
     /// `etcdctl` against the cluster, from the lab's own namespace.
     pub(crate) fn etcdctl(&self) -> std::process::Command {
         keys::etcdctl(&self.endpoints())
@@ -199,7 +204,10 @@ impl World {
 
     /// Names of nodes, for people.
     pub(crate) fn names(&self, nodes: &[NodeIndex]) -> String {
-        let names: Vec<&str> = nodes.iter().map(|node| self.nodes[*node].name.as_str()).collect();
+        // Behind the namespaces come virtual machines, which are not the world's own.
+        let name =
+            |node: &NodeIndex| self.nodes.get(*node).map_or_else(|| format!("v{}", node + 1), |n| n.name.clone());
+        let names: Vec<String> = nodes.iter().map(name).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 

@@ -48,9 +48,8 @@ impl World {
         if wanted.over || n.link_down_until > self.now || wanted.link != Some(n.link) {
             return None;
         }
-        // Frozen between the order and the put while its key was deleted by hand, a node neither hears etcd nor answers
-        // ARP, and its put would come under a fence that is still to come: outside the promise (protocol section 1).
-        if self.by_hand && self.now > wanted.at + 100 * MS && !n.kernel.contains_key(&vip) {
+        // An old wish puts nothing: the keeper waits for the next one.
+        if wanted.said.is_none() && self.now > wanted.at + 100 * MS && !n.kernel.contains_key(&vip) {
             return None;
         }
         let (refuses, wordless) = (n.refuses_until > self.now, n.wordless_until > self.now);

@@ -27,9 +27,7 @@ pub(super) fn any_instant(lab: &Context) -> Result<()> {
     let mut world = lab.world(Options::default())?;
     world.one_holder(VIP, PATIENCE)?;
     let probe = world.probe(VIP)?;
-    let seed = u64::from(std::process::id()) ^ (clock::now().since(At::default()).as_nanos() as u64);
-    let mut chance = Chance::new(seed);
-    lab.say(format_args!("seed {seed}"));
+    let mut chance = lab.chance();
     let (mut short, mut edge, mut long) = (Tally::default(), Tally::default(), Tally::default());
     for _ in 0..lab.rounds(1, 7) {
         let span = chance.between(Duration::from_millis(100), SHORT);
@@ -93,7 +91,7 @@ fn lasting(world: &mut World, probe: &Probe, chance: &mut Chance, span: Duration
 /// The holder and the next in the queue.
 pub(super) fn two(lab: &Context) -> Result<()> {
     let mut world = lab.world(Options::default())?;
-    let mut chance = Chance::new(2);
+    let mut chance = lab.chance();
     world.one_holder(VIP, PATIENCE)?;
     let probe = world.probe(VIP)?;
     let mut tally = Tally::default();

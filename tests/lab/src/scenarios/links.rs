@@ -19,7 +19,7 @@ pub(super) fn flapping(lab: &Context) -> Result<()> {
     let mut world = lab.world(Options::default())?;
     world.one_holder(VIP, PATIENCE)?;
     let probe = world.probe(VIP)?;
-    let mut chance = Chance::new(1);
+    let mut chance = lab.chance();
     let (mut flapped, mut deleted) = (Tally::default(), Tally::default());
     for _ in 0..lab.rounds(1, 2) {
         flap(&world, &probe, &mut chance, Duration::from_secs(if lab.full { 60 } else { 10 }), &mut flapped)?;
