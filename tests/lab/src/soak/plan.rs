@@ -66,7 +66,7 @@ impl Iterator for Plan {
             let (role, node) = (role(trouble, random), random.below(NODES));
             troubles.push(Planned { after, trouble, role, node });
             // Some fall on top of one another, most come when the one before has begun to bite.
-            after += if random.percent(30) { random.millis(0, 400) } else { random.millis(700, 6_000) };
+            after += if random.percent(25) { random.millis(0, 400) } else { random.millis(900, 7_000) };
         }
         Some(Phase { troubles, span })
     }
