@@ -39,7 +39,6 @@ missing_packages() {
     [ "$(id -u)" != 0 ] || has depmod || printf 'kmod '
     [ "$(id -u)" != 0 ] || has systemd-nspawn || printf 'systemd-container '
     [ "$(id -u)" != 0 ] || has mmdebstrap || printf 'mmdebstrap '
-    has strace || printf 'strace '
     has pgrep || printf 'procps '
 }
 

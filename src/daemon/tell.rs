@@ -26,7 +26,7 @@ pub fn tell(note: Note, plan: &Plan) {
             );
         }
         Note::SomebodyAnswers { vip, by } => {
-            error!(vip = name(plan, vip), by, "another host answers for the VIP: not taking it for now");
+            warn!(vip = name(plan, vip), by, "another host still answers for the VIP: not taking it for now");
         }
         Note::LetGo { vip, cause, kept_place } => let_go(&name(plan, vip), &cause, kept_place),
         Note::LeftQueue { vip, cause } => info!(vip = name(plan, vip), "leaves the queue: {}", why(&cause)),

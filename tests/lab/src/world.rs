@@ -88,7 +88,8 @@ impl World {
             node.etcd.start()?;
         }
         for node in &self.nodes {
-            let healthy = clock::poll_until(Duration::from_secs(20), || etcd::healthy(node.address));
+            // A busy disk makes an etcd take its time.
+            let healthy = clock::poll_until(Duration::from_secs(60), || etcd::healthy(node.address));
             ensure!(healthy, "{}'s etcd did not come up: {}", node.name, node.etcd.tail(3).join(" | "));
         }
         self.keys = Some(Keys::watch(&self.endpoints(), &self.monitor)?);
