@@ -37,6 +37,10 @@ impl Drop for Stall {
     /// A signal makes strace let go of the program, which goes on.
     fn drop(&mut self) {
         let _ = kill(Pid::from_raw(self.strace.id() as i32), Signal::SIGINT);
+        // It has been seen to wait for ever for a program that was killed in the middle of a write.
+        if !clock::poll_until(Duration::from_secs(2), || !matches!(self.strace.try_wait(), Ok(None))) {
+            let _ = self.strace.kill();
+        }
         let _ = self.strace.wait();
     }
 }

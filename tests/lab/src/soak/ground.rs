@@ -250,7 +250,7 @@ impl Ground {
                     continue;
                 }
                 let status = self.world.service(node, who).ends(Duration::ZERO);
-                let said = self.world.service(node, who).tail(3).join(" | ");
+                let said: String = self.world.service(node, who).tail(1).join("").chars().take(200).collect();
                 let how = status.map_or_else(|| "was not there".to_owned(), |status| format!("ended with {status}"));
                 self.problem(format!("n{}'s {who} {how}, and nobody had ended it: {said}", node + 1));
                 // Once per end, and as a unit does it.
