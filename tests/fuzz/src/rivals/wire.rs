@@ -82,19 +82,17 @@ impl World {
                 return Some(Event::LeaseGranted { lease, ttl, sent_at, header: self.etcd.header() });
             }
             Action::Stand { lease, .. } if etcd.ends(lease).is_none() => return Some(Event::LeaseLost { lease }),
-            Action::Stand { key, lease, record } => {
-                if etcd.create_revision(&key) == 0 {
-                    let record = Record::Candidate { lease, addresses: record.addresses, who: record.node };
-                    etcd.write(&[], vec![(key, lease, record)]);
-                }
+            Action::Stand { key, lease, record } if etcd.create_revision(&key) == 0 => {
+                let record = Record::Candidate { lease, addresses: record.addresses, who: record.node };
+                etcd.write(&[], vec![(key, lease, record)]);
             }
             Action::WriteRecord { lease, record } if etcd.ends(lease).is_some() => {
                 etcd.write(&[], vec![Etcd::put_node(lease, record)]);
             }
-            Action::StepBack { key, create, lease, record } if etcd.ends(lease).is_some() => {
-                if etcd.create_revision(&key) == create {
-                    etcd.write(&[key], vec![Etcd::put_node(lease, record)]);
-                }
+            Action::StepBack { key, create, lease, record }
+                if etcd.ends(lease).is_some() && etcd.create_revision(&key) == create =>
+            {
+                etcd.write(&[key], vec![Etcd::put_node(lease, record)]);
             }
             Action::RevokeLease { lease, record } => {
                 if let Some(record) = record.filter(|_| etcd.ends(lease).is_some()) {
