@@ -32,14 +32,14 @@ pub fn judge(data: &[u8]) {
 
 fn one(bytes: &mut Bytes<'_>, revision: i64) -> Entry {
     let (kind, lease) = (bytes.byte(), LeaseId(i64::from(bytes.byte() as i8)));
-    let name = bytes.piece();
+    // The last key may be long, and so may the last value.
+    let name = if kind & 0x40 == 0 { bytes.piece() } else { bytes.take(usize::MAX) };
     let key = match kind % 4 {
         0 => name.to_vec(),
         1 => [b"vipd/", name].concat(),
         2 => [b"vipd/", name, b"/", lease.to_string().as_bytes()].concat(),
         _ => node_key(PREFIX, lease).0,
     };
-    // The last value may be long.
     let value = if kind & 0x80 == 0 { bytes.piece() } else { bytes.take(usize::MAX) };
     let entry = parse(PREFIX, &key, value, revision, revision, lease);
     assert_eq!((&entry.key.0, entry.create, entry.modified), (&key, revision, revision));
