@@ -11,8 +11,10 @@ use crate::rows::Rows;
 use crate::scenario::{Context, Skip};
 use crate::scenarios;
 
-/// No scenario takes this long, not with its many rounds either: what does, hangs.
+/// No scenario takes this long: what does, hangs.
 const LIMIT: Duration = Duration::from_secs(900);
+/// Nor this long with as many rounds as one wants.
+const LIMIT_OF_MANY: Duration = Duration::from_secs(3600);
 
 /// Runs the named scenarios (or `all`) and prints the one line that counts them. `flags` are handed on.
 pub(crate) fn run(names: &[String], flags: &[String]) -> Result<ExitCode> {
@@ -24,12 +26,14 @@ pub(crate) fn run(names: &[String], flags: &[String]) -> Result<ExitCode> {
     }
     let wanted = scenarios::ALL.iter().filter(|scenario| all || names.iter().any(|name| name == scenario.name));
     let rows = Rows::begin()?;
+    let many = flags.iter().any(|flag| flag == "--full" || flag == "--rounds");
+    let limit = if many { LIMIT_OF_MANY } else { LIMIT };
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for scenario in wanted {
         println!("── {}: {}", scenario.name, scenario.about);
         let from = clock::now();
         let task = [&["scenario".to_owned(), scenario.name.to_owned()], flags].concat();
-        match lab(&task, Some(LIMIT), Some(&rows))? {
+        match lab(&task, Some(limit), Some(&rows))? {
             0 => passed += 1,
             SKIPPED => skipped += 1,
             _ => failed += 1,

@@ -13,7 +13,9 @@ mod manners;
 mod meddling;
 mod moves;
 mod shapes;
+mod silence;
 mod unit;
+mod upkeep;
 mod vm;
 
 use crate::scenario::Scenario;
@@ -126,6 +128,41 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "leader-troubled",
         about: "another node's member leads etcd and dies, freezes, or its disk stalls: the VIP stays",
         run: leader::troubled,
+    },
+    Scenario {
+        name: "etcd-silence",
+        about: "how long etcd is silent for the holder while its leader is killed or frozen: against the default TTL",
+        run: silence::of_etcd,
+    },
+    Scenario {
+        name: "etcd-restarts",
+        about: "etcd's members are restarted one by one: nothing moves, nothing blinks",
+        run: upkeep::restarts,
+    },
+    Scenario {
+        name: "etcd-slow-disks",
+        about: "every write of every etcd member takes 0.2 s: nothing moves, nothing blinks",
+        run: upkeep::slow_disks,
+    },
+    Scenario {
+        name: "etcd-compacted",
+        about: "etcd is compacted beyond where watches begin: nothing moves, and they hear again",
+        run: upkeep::compacted,
+    },
+    Scenario {
+        name: "etcd-members",
+        about: "etcd members are removed and new ones added as learners and promoted: nothing moves",
+        run: upkeep::members,
+    },
+    Scenario {
+        name: "etcd-defrag",
+        about: "etcd's members are defragmented one by one, with data in them: nothing moves, nothing blinks",
+        run: upkeep::defragmented,
+    },
+    Scenario {
+        name: "etcd-k3s",
+        about: "an etcd with k3s's timeouts: the default lease is 20 s, and a killed leader moves nothing",
+        run: upkeep::k3s,
     },
     Scenario {
         name: "leader-stalled",
