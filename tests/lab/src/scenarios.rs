@@ -3,6 +3,7 @@
 
 mod etcd;
 mod frozen;
+mod guards_off;
 mod history;
 mod killed;
 mod leader;
@@ -257,18 +258,33 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "idle", about: "what an idle daemon costs: memory, processor, size on disk", run: manners::idle },
 ];
 
+/// Those that only `--full` runs, or who names them: they prove the lab rather than the daemon.
+pub(crate) const FULL: &[Scenario] = &[Scenario {
+    name: "guards-off",
+    about: "the daemon without one of its guards: every one of them is missed by some trouble",
+    run: guards_off::all,
+}];
+
+/// Those that `guards-off` runs in labs of their own: each says what the judge found.
+pub(crate) use guards_off::TROUBLES;
+
+/// The scenario of this name.
+pub(crate) fn named(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().chain(FULL).find(|scenario| scenario.name == name)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ALL;
+    use super::{ALL, FULL};
 
     #[test]
     fn names_are_unique_and_in_kebab_case() {
-        let mut names: Vec<&str> = ALL.iter().map(|scenario| scenario.name).collect();
+        let mut names: Vec<&str> = ALL.iter().chain(FULL).map(|scenario| scenario.name).collect();
         assert!(
             names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
         );
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), ALL.len());
+        assert_eq!(names.len(), ALL.len() + FULL.len());
     }
 }

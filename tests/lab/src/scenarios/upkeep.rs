@@ -175,7 +175,7 @@ pub(super) fn members(lab: &Context) -> Result<()> {
 /// Each member is defragmented with data in it, the one that leads last: it answers nobody meanwhile.
 pub(super) fn defragmented(lab: &Context) -> Result<()> {
     let (world, probe) = a_world(lab, Options::default())?;
-    world.fill_etcd(if lab.full { 300 } else { 60 })?;
+    world.fill_etcd(if lab.full { 200 } else { 20 })?;
     for _ in 0..lab.rounds(1, 5) {
         let holder = led_from(&world, 1)?;
         let calm = Calm::begins(&world, &probe)?;

@@ -46,6 +46,11 @@ impl Service {
         log.with_context(|| format!("open {}", self.log.display()))
     }
 
+    /// Says something in its environment from its next start on.
+    pub(crate) fn env(&mut self, name: &str, value: &str) {
+        self.command.env(name, value);
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
         let child = self.child.as_ref().with_context(|| format!("{} was not started", self.what))?;

@@ -107,22 +107,27 @@ impl World {
         command.args(["--initial-cluster-state", "existing"]);
         self.nodes[node].etcd = Service::new(&self.nodes[node].ns, "etcd", command, &self.directory);
         self.nodes[node].etcd.start()?;
-        // A learner answers only what it can answer alone, so this is asked of it and the rest of the others.
-        let mut promoted = Err(anyhow::anyhow!("it never came up"));
+        // A learner tells who it is as soon as it is up; it is promoted once it has caught up.
+        let mut member = Err(anyhow::anyhow!("it never came up"));
         clock::poll_every(Duration::from_millis(200), UP, || {
-            let member = self.member_id(node);
-            promoted = member.and_then(|id| self.ask_beside(node, &["member", "promote", &id]));
-            promoted.is_ok()
+            member = self.member_id(node);
+            member.is_ok()
         });
-        promoted.with_context(|| format!("{name}'s new member was not promoted"))?;
+        self.ask_beside(node, &["member", "promote", &member?])?;
         self.etcd_answers(node)
     }
 
-    /// `etcdctl` through the members beside that node's.
+    /// `etcdctl` through the members beside that node's. A change of members is refused until all the others have
+    /// known one another for five seconds, so it is asked for again.
     fn ask_beside(&self, node: NodeIndex, words: &[&str]) -> Result<()> {
         let others = self.nodes.iter().enumerate().filter(|(index, _)| *index != node);
         let urls: Vec<String> = others.map(|(_, other)| etcd::client_url(other.address)).collect();
-        shell::output(crate::keys::etcdctl(&urls.join(",")).args(words)).map(drop)
+        let mut done = Ok(String::new());
+        clock::poll_every(Duration::from_millis(200), UP, || {
+            done = shell::output(crate::keys::etcdctl(&urls.join(",")).args(words));
+            done.is_ok()
+        });
+        done.map(drop)
     }
 }
 
