@@ -49,19 +49,39 @@ impl<'a> Calm<'a> {
         ensure!(two, "no pairs are counted on {}", world.names(&[holder]));
         Ok(Self { blow: Blow::now(world, VIP, probe)?, pairs })
     }
+}
 
-    /// Nothing happened, or with a vote nothing but a blink. As a row of the table.
-    fn lasted(self, lab: &Context, world: &World, what: &str, vote: Vote) -> Result<()> {
-        let blinks = self.blow.stays(world, AFTER, what)?;
-        let changes = world.monitor.timeline().changes(VIP, self.blow.at);
-        ensure!(changes.is_empty() || vote == Vote::Yes, "{what}: {VIP} did not stay: {changes:?}");
-        let silence = longest_silence(&self.pairs.so_far(world), self.blow.at).context("no pair counted any more")?;
-        let course = self.blow.course(world, PATIENCE)?;
-        let end = match blinks {
-            0 => format!("stays; etcd silent for {} at most", millis(silence)),
-            _ => format!("stays, {blinks} blinks; etcd silent for {} at most", millis(silence)),
-        };
-        lab.row(what, &Tally::of(&course), &end)
+/// What several rounds of one trouble came to.
+struct Kept {
+    what: &'static str,
+    vote: Vote,
+    tally: Tally,
+    silence: Figures,
+    blinks: usize,
+}
+
+impl Kept {
+    fn new(what: &'static str, vote: Vote) -> Self {
+        Self { what, vote, tally: Tally::default(), silence: Figures::default(), blinks: 0 }
+    }
+
+    /// Nothing happened in this round, or with a vote nothing but a blink.
+    fn add(&mut self, world: &World, calm: &Calm) -> Result<()> {
+        let (what, blow) = (self.what, &calm.blow);
+        self.blinks += blow.stays(world, AFTER, what)?;
+        let changes = world.monitor.timeline().changes(VIP, blow.at);
+        ensure!(changes.is_empty() || self.vote == Vote::Yes, "{what}: {VIP} did not stay: {changes:?}");
+        let silence = longest_silence(&calm.pairs.so_far(world), blow.at).context("no pair counted any more")?;
+        self.silence.add(silence);
+        self.tally.add(&blow.course(world, PATIENCE)?);
+        Ok(())
+    }
+
+    /// One row of the table.
+    fn tell(&self, lab: &Context) -> Result<()> {
+        let blinks = if self.blinks > 0 { format!(", {} blinks", self.blinks) } else { String::new() };
+        let (median, most) = (millis(self.silence.median()), millis(self.silence.most()));
+        lab.row(self.what, &self.tally, &format!("stays{blinks}; etcd silent for {median}, {most} at most"))
     }
 }
 
@@ -75,6 +95,7 @@ fn leader_last(holder: NodeIndex, leader: NodeIndex) -> Vec<NodeIndex> {
 /// Each member is restarted by its unit, one after the other: an upgrade.
 pub(super) fn restarts(lab: &Context) -> Result<()> {
     let (mut world, probe) = a_world(lab, Options::default())?;
+    let mut kept = Kept::new("etcd members restarted one by one", Vote::No);
     for _ in 0..lab.rounds(1, 5) {
         let holder = led_from(&world, 1)?;
         let calm = Calm::begins(&world, &probe)?;
@@ -82,8 +103,9 @@ pub(super) fn restarts(lab: &Context) -> Result<()> {
             world.restart_etcd(node)?;
             clock::sleep(AFTER);
         }
-        calm.lasted(lab, &world, "etcd members restarted one by one", Vote::No)?;
+        kept.add(&world, &calm)?;
     }
+    kept.tell(lab)?;
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
@@ -108,7 +130,9 @@ pub(super) fn slow_disks(lab: &Context) -> Result<()> {
     for node in 0..3 {
         world.etcd_answers(node)?;
     }
-    calm.lasted(lab, &world, "every etcd disk slow, 0.2 s a write", Vote::No)?;
+    let mut kept = Kept::new("every etcd disk slow, 0.2 s a write", Vote::No);
+    kept.add(&world, &calm)?;
+    kept.tell(lab)?;
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
@@ -137,7 +161,9 @@ pub(super) fn compacted(lab: &Context) -> Result<()> {
         Fault::SlowEtcd(node, Duration::ZERO).hit(&mut world)?;
     }
     lab.say(format_args!("{times} compactions; the watches of two daemons began behind one"));
-    calm.lasted(lab, &world, "compacted, also beyond what a watch begins at", Vote::No)?;
+    let mut kept = Kept::new("compacted, also beyond what a watch begins at", Vote::No);
+    kept.add(&world, &calm)?;
+    kept.tell(lab)?;
 
     let blow = Blow::now(&world, VIP, &probe)?;
     Fault::term(holder).hit(&mut world)?;
@@ -153,22 +179,23 @@ pub(super) fn compacted(lab: &Context) -> Result<()> {
 /// on the holder's own node, and the one that leads.
 pub(super) fn members(lab: &Context) -> Result<()> {
     let (mut world, probe) = a_world(lab, Options::default())?;
-    let kinds = [
-        ("an etcd member replaced (removed, learner, promoted)", 2, Vote::No),
-        ("the holder's own etcd member replaced", 0, Vote::No),
-        ("the etcd leader (another node's member) replaced", 1, Vote::Yes),
+    let mut kinds = [
+        (2, Kept::new("an etcd member replaced (removed, learner, promoted)", Vote::No)),
+        (0, Kept::new("the holder's own etcd member replaced", Vote::No)),
+        (1, Kept::new("the etcd leader (another node's member) replaced", Vote::Yes)),
     ];
     for _ in 0..lab.rounds(1, 5) {
-        for (what, beside, vote) in kinds {
+        for (beside, kept) in &mut kinds {
             let holder = led_from(&world, 1)?;
             let calm = Calm::begins(&world, &probe)?;
-            let node = (holder + beside) % 3;
+            let node = (holder + *beside) % 3;
             world.remove_member(node)?;
             clock::sleep(AFTER);
             world.add_member(node)?;
-            calm.lasted(lab, &world, what, vote)?;
+            kept.add(&world, &calm)?;
         }
     }
+    kinds.iter().try_for_each(|(_, kept)| kept.tell(lab))?;
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
@@ -176,17 +203,18 @@ pub(super) fn members(lab: &Context) -> Result<()> {
 pub(super) fn defragmented(lab: &Context) -> Result<()> {
     let (world, probe) = a_world(lab, Options::default())?;
     world.fill_etcd(if lab.full { 200 } else { 20 })?;
+    let (mut took, mut kept) = (Figures::default(), Kept::new("etcd members defragmented one by one", Vote::No));
     for _ in 0..lab.rounds(1, 5) {
         let holder = led_from(&world, 1)?;
         let calm = Calm::begins(&world, &probe)?;
-        let mut took = Figures::default();
         for node in leader_last(holder, (holder + 1) % 3) {
             took.add(world.defragment(node)?);
             clock::sleep(AFTER);
         }
-        lab.say(format_args!("a member's defragmentation took {} to {}", millis(took.least()), millis(took.most())));
-        calm.lasted(lab, &world, "etcd members defragmented one by one", Vote::No)?;
+        kept.add(&world, &calm)?;
     }
+    lab.say(format_args!("a member's defragmentation took {} to {}", millis(took.least()), millis(took.most())));
+    kept.tell(lab)?;
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
@@ -200,6 +228,7 @@ pub(super) fn k3s(lab: &Context) -> Result<()> {
         ensure!(began.contains("ttl_ms=20000"), "`auto` is not 20 s: {began}");
     }
     lab.say("`auto` is 20 s on every node");
+    let mut kept = Kept::new("k3s's etcd (5 s election): leader killed", Vote::Yes);
     for _ in 0..lab.rounds(1, 5) {
         let holder = led_from(&world, 1)?;
         let leader = (holder + 1) % 3;
@@ -210,7 +239,8 @@ pub(super) fn k3s(lab: &Context) -> Result<()> {
         clock::sleep(Duration::from_secs(2));
         Fault::Start(leader, Who::Etcd).hit(&mut world)?;
         world.etcd_answers(leader)?;
-        calm.lasted(lab, &world, "k3s's etcd (5 s election): leader killed", Vote::Yes)?;
+        kept.add(&world, &calm)?;
     }
+    kept.tell(lab)?;
     world.monitor.no_overlap(At::default(), clock::now())
 }
