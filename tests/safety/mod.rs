@@ -12,6 +12,7 @@ mod etcd;
 mod faults;
 mod node;
 mod rng;
+pub(super) mod store;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

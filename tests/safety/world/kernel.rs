@@ -121,7 +121,7 @@ impl World {
             Some(_) => {}
         }
         let key = candidate_key("vipd", *addresses.first()?, live.lease);
-        addresses.iter().find_map(|ip| match self.etcd.first(*ip) {
+        addresses.iter().find_map(|ip| match self.etcd.store.first(*ip) {
             Some(first) if *first == key => None,
             first => Some(format!("{first:?} stands first for {ip}")),
         })

@@ -4,8 +4,8 @@ use super::wire::Request;
 use super::{Happening, MS, SECOND, TTL, World};
 use crate::election::event::{Event, LeaseId, VipId};
 use crate::election::record::Key;
-use crate::election::safety::etcd::Value;
 use crate::election::safety::faults::{Fault, HOLDER, Planned};
+use crate::election::safety::store::Value;
 
 impl World {
     pub(super) fn fault(&mut self, planned: Planned) {
@@ -63,17 +63,17 @@ impl World {
             Fault::StallLeader => self.etcd.lose_leader(Some(planned.lasts), self.now, &mut self.rng),
             Fault::LoseQuorum => self.etcd.lose_quorum(until),
             Fault::DeleteKey => {
-                let keys: Vec<Key> = self.etcd.candidates();
+                let keys: Vec<Key> = self.etcd.store.candidates();
                 if !keys.is_empty() {
                     let key = keys[self.rng.range(0, keys.len() as i64) as usize].clone();
-                    self.etcd.write(&[key], Vec::new());
+                    self.etcd.store.write(&[key], Vec::new());
                 }
             }
             Fault::Overwrite => {
-                let keys: Vec<Key> = self.etcd.candidates();
+                let keys: Vec<Key> = self.etcd.store.candidates();
                 if !keys.is_empty() {
                     let key = keys[self.rng.range(0, keys.len() as i64) as usize].clone();
-                    self.etcd.write(&[], vec![(key, LeaseId(0), Value::Foreign)]);
+                    self.etcd.store.write(&[], vec![(key, LeaseId(0), Value::Foreign)]);
                 }
             }
             Fault::RevokeEarly => {
