@@ -84,9 +84,12 @@ impl Outcome {
         let silence = longest_silence(pairs, hit).context("the daemon's log has no two pairs")?;
         ensure!(silence > LEAST, "silent for {} only: the leader was none", millis(silence));
         self.silence.add(silence);
-        self.sessions_lost += usize::from(pairs.windows(2).any(|two| two[0].lease != two[1].lease));
+        let lost = pairs.windows(2).any(|two| two[0].lease != two[1].lease);
+        self.sessions_lost += usize::from(lost);
         let changes = world.monitor.timeline().changes(VIP, hit);
         let moved = changes.iter().any(|change| change.node != holder);
+        // Away for longer than a lease, an old server may revoke leases on its return: the one cause there is.
+        ensure!(!moved || lost, "{VIP} moved although its lease lives: {changes:?}");
         self.moved += usize::from(moved);
         self.blinked += usize::from(!moved && !changes.is_empty());
         world.monitor.no_overlap(hit, clock::now())

@@ -85,7 +85,7 @@ impl Kept {
     }
 }
 
-/// The followers first, the one that leads last, as one restarts a cluster; so it stands in etcd's own manual.
+/// The followers first, the one that leads last: so it is handed over once, and not to a member that is the next to go.
 fn leader_last(holder: NodeIndex, leader: NodeIndex) -> Vec<NodeIndex> {
     let mut order: Vec<NodeIndex> = (0..3).map(|step| (holder + step) % 3).filter(|node| *node != leader).collect();
     order.push(leader);

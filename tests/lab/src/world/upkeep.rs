@@ -23,15 +23,10 @@ const LONG: Duration = Duration::from_secs(60);
 
 impl World {
     /// Waits until a node's member answers and sees a leader.
-    pub(crate) fn etcd_answers(&mut self, node: NodeIndex) -> Result<()> {
-        let address = self.nodes[node].address;
-        let answers = clock::poll_until(UP, || etcd::healthy(address));
-        ensure!(
-            answers,
-            "{}'s etcd did not come up: {}",
-            self.nodes[node].name,
-            self.nodes[node].etcd.tail(3).join(" | ")
-        );
+    pub(crate) fn etcd_answers(&self, node: NodeIndex) -> Result<()> {
+        let node = &self.nodes[node];
+        let answers = clock::poll_until(UP, || etcd::healthy(node.address));
+        ensure!(answers, "{}'s etcd did not come up: {}", node.name, node.etcd.tail(3).join(" | "));
         Ok(())
     }
 
