@@ -112,7 +112,7 @@ pub(super) fn restarts(lab: &Context) -> Result<()> {
 /// Every write of every member takes a fifth of a second to get to its disk, with others writing, too.
 pub(super) fn slow_disks(lab: &Context) -> Result<()> {
     const LATE: Duration = Duration::from_millis(200);
-    let (mut world, probe) = a_world(lab, Options::default())?;
+    let (world, probe) = a_world(lab, Options::default())?;
     world.all_stand(VIP)?;
     let calm = Calm::begins(&world, &probe)?;
     let stalls: Vec<Stall> = (0..3)
