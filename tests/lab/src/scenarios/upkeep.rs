@@ -80,8 +80,8 @@ impl Kept {
     /// One row of the table.
     fn tell(&self, lab: &Context) -> Result<()> {
         let blinks = if self.blinks > 0 { format!(", {} blinks", self.blinks) } else { String::new() };
-        let (median, most) = (millis(self.silence.median()), millis(self.silence.most()));
-        lab.row(self.what, &self.tally, &format!("stays{blinks}; etcd silent for {median}, {most} at most"))
+        let most = millis(self.silence.most());
+        lab.row(self.what, &self.tally, &format!("stays{blinks}; etcd silent for {most} at most"))
     }
 }
 
