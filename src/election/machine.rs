@@ -403,7 +403,7 @@ impl Election {
                     live.renew_at = live.renew_at.min(live.renewed_at + RENEW_PAUSE);
                 }
                 if now >= live.renew_at {
-                    live.renew_at = now + live.timings.renew_every;
+                    live.renew_at = now + live.renew_after(now);
                     live.renewed_at = now;
                     wants.actions.push(Action::Renew { lease: live.lease });
                 }

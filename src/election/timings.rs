@@ -28,7 +28,7 @@ pub fn most_margin(ttl: Duration) -> Duration {
 /// The kernel must confirm within this that an address is on or off.
 pub const WORD_BOUND: Duration = Duration::from_secs(2);
 
-/// The durations a session lives by. All but the first three do not depend on the lease.
+/// The durations a session lives by. All but the first four do not depend on the lease.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Timings {
     /// The lease's time to live.
@@ -37,6 +37,9 @@ pub struct Timings {
     pub margin: Duration,
     /// From one renewal to the next: TTL/10.
     pub renew_every: Duration,
+    /// The same while none counts and there is a fence to save: TTL/25. Etcd is silent while it elects a leader, and
+    /// what was asked before may never be answered; whoever asks soon after the election loses least.
+    pub renew_silent: Duration,
     /// An order to etcd without a visible effect is given again after this.
     pub retry: Duration,
     /// A read that disagrees with the watch for this long: the watch is taken for deaf.
@@ -69,6 +72,7 @@ impl Timings {
             ttl,
             margin: margin.filter(|m| *m <= most_margin(ttl)).unwrap_or_default().max(least_margin(ttl)),
             renew_every: ttl / 10,
+            renew_silent: ttl / 25,
             retry: 500 * MS,
             deaf_after: 100 * MS,
             least_hold: 1000 * MS,
