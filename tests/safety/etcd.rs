@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::rng::Rng;
 use crate::election::event::{Change, Entry, Header, LeaseId, Record};
 use crate::election::record::{CandidateRecord, Key, NodeRecord};
 
@@ -131,6 +130,14 @@ impl Etcd {
         self.store.leases.get(&lease).map(|l| l.ends)
     }
 
+    /// Who stands for an address, in the queue's order: the keys and their leases.
+    pub(super) fn queue(&self, ip: IpAddr) -> Vec<(&Key, LeaseId)> {
+        let names = |i: &Item| matches!(&i.value, Value::Candidate(r) if r.addresses.contains(&ip));
+        let mut queue: Vec<_> = self.store.items.iter().filter(|(_, i)| names(i)).collect();
+        queue.sort_by_key(|(_, i)| i.create);
+        queue.into_iter().map(|(k, i)| (k, i.lease)).collect()
+    }
+
     /// Who stands first for an address.
     pub(super) fn first(&self, ip: IpAddr) -> Option<&Key> {
         let names = |i: &Item| matches!(&i.value, Value::Candidate(r) if r.addresses.contains(&ip));
@@ -173,6 +180,18 @@ impl Etcd {
         self.store.items.iter().filter(|(_, i)| i.lease == lease).map(|(k, _)| k.clone()).collect()
     }
 
+    pub(super) fn is_candidate(&self, key: &Key) -> bool {
+        self.store.items.get(key).is_some_and(|i| matches!(i.value, Value::Candidate(_)))
+    }
+
+    /// Whether this candidate stands first for one of its addresses.
+    pub(super) fn is_first(&self, key: &Key) -> bool {
+        match self.store.items.get(key).map(|i| &i.value) {
+            Some(Value::Candidate(r)) => r.addresses.iter().any(|ip| self.first(*ip) == Some(key)),
+            _ => false,
+        }
+    }
+
     pub(super) fn candidates(&self) -> Vec<Key> {
         let is_candidate = |i: &Item| matches!(i.value, Value::Candidate(_));
         self.store.items.iter().filter(|(_, i)| is_candidate(i)).map(|(k, _)| k.clone()).collect()
@@ -183,20 +202,20 @@ impl Etcd {
     }
 
     /// Ends leases whose time is over; without a leader nothing ends.
-    pub(super) fn expire(&mut self, now: i64) {
+    pub(super) fn expire(&mut self, now: i64) -> Vec<LeaseId> {
         if now < self.leaderless_until {
-            return;
+            return Vec::new();
         }
         let over: Vec<LeaseId> = self.store.leases.iter().filter(|(_, l)| l.ends <= now).map(|(id, _)| *id).collect();
-        for lease in over {
-            self.revoke(lease);
+        for lease in &over {
+            self.revoke(*lease);
         }
+        over
     }
 
     /// The leader is gone (or its disk hangs for `stall`); another is elected after a while and gives every lease
     /// its full time.
-    pub(super) fn lose_leader(&mut self, stall: Option<i64>, now: i64, rng: &mut Rng) {
-        let election = rng.range(SECOND, 2 * SECOND);
+    pub(super) fn lose_leader(&mut self, stall: Option<i64>, election: i64, now: i64) {
         if let Some(stall) = stall {
             self.stalled = Some((self.leader, self.term, now + election + stall));
         }
