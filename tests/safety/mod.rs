@@ -15,6 +15,7 @@ mod faults;
 mod node;
 mod rng;
 mod runs;
+mod shrink;
 mod verdict;
 mod world;
 
@@ -22,7 +23,7 @@ use crate::election::guards::Guard;
 use faults::{Fault, Step, Trouble, Whom};
 use runs::run;
 use verdict::Kind;
-use world::{Telling, Terms};
+use world::Terms;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
@@ -33,9 +34,7 @@ fn never_two_holders() {
     let (worlds, seed) = (number("VIPD_WORLDS", 10_000), number("VIPD_SEED", 1));
     let (bad, coverage) = run(worlds, seed, &Terms::STRICT, Trouble::Any);
     if let Some(found) = bad {
-        let telling = if std::env::var_os("VIPD_TRACE").is_some() { Telling::Everything } else { Telling::Story };
-        let fate = found.told(telling);
-        panic!("{}\n{}\n{:?}", fate.told.join("\n"), found.case, fate.wrong);
+        panic!("{}", found.report());
     }
     println!("safety: {worlds} worlds from seed {seed}, {} takings\n{coverage}", coverage.takings());
     if worlds >= 5000 {
@@ -48,7 +47,7 @@ fn must_miss(guard: Guard, kind: Kind, trouble: Trouble) {
     let terms = Terms { without: Some(guard), judges: Some(kind), ..Terms::STRICT };
     let (found, _) = run(20_000, 1, &terms, trouble);
     let found = found.unwrap_or_else(|| panic!("nothing misses {guard:?}"));
-    println!("without {guard:?}: {:?}", found.told(Telling::Nothing).wrong);
+    println!("without {guard:?}: {}", found.report());
     let (fine, _) = run(1, found.case.seed, &Terms::STRICT, trouble);
     assert!(fine.is_none(), "that world must be safe with {guard:?}");
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::case::Case;
 use super::coverage::Coverage;
 use super::faults::Trouble;
+use super::shrink::shrink;
 use super::world::{Fate, Telling, Terms, World};
 
 /// A world that went wrong, or the way it went.
@@ -19,6 +20,24 @@ impl Found {
     /// The same once more, told.
     pub(super) fn told(&self, telling: Telling) -> Fate {
         World::new(self.case.clone(), Terms { telling, ..self.terms.clone() }).run()
+    }
+}
+
+impl Found {
+    /// For people: the world as it was found, what it shrinks to, and what happens in that. With `VIPD_TRACE` set, every
+    /// fact and order of it.
+    pub(super) fn report(&self) -> String {
+        let Some(wrong) = self.told(Telling::Nothing).wrong else { return "it does not go wrong again".into() };
+        let small = shrink(self, wrong.kind);
+        let telling = if std::env::var_os("VIPD_TRACE").is_some() { Telling::Everything } else { Telling::Story };
+        format!(
+            "world {}: {:?} {}\nIt shrinks to\n{}\nin which\n{}",
+            self.case.seed,
+            wrong.kind,
+            wrong.text,
+            small.case,
+            small.told(telling).told.join("\n")
+        )
     }
 }
 

@@ -178,7 +178,7 @@ impl World {
                 };
                 let since = *self.judge.silent.entry((node, vip)).or_insert(self.now);
                 let n = &self.nodes[node];
-                let well = n.election.is_some() && n.troubled_until < since;
+                let well = n.election.is_some() && n.troubled_until.max(self.judge.etcd_troubled_until) < since;
                 let most = if well { HEARS_WITHIN } else { SILENT_MOST };
                 if self.now - since > most {
                     let (me, ms) = (self.name(node), (self.now - since) / MS);

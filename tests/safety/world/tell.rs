@@ -94,6 +94,11 @@ impl World {
                 self.nodes[node].way.insert(*vip, "loudly");
                 None
             }
+            // What the runtime directory says from then on.
+            Note::SessionBegan { lease, .. } => {
+                self.nodes[node].lease = Some(*lease);
+                None
+            }
             Note::Took { vip } => self.nodes[node].way.insert(*vip, "resumed under the same turn"),
             Note::LetGo { cause, .. } => {
                 self.fate.coverage.see_one_of("let go for", cause);

@@ -187,7 +187,6 @@ impl World {
             Action::GrantLease => {
                 let sent_at = self.nodes[node].local(self.now - MS);
                 let lease = self.etcd.grant(TTL, self.now);
-                self.nodes[node].lease = Some(lease);
                 self.owners.insert(lease, node);
                 let ttl = Duration::from_nanos(TTL as u64);
                 Some(Event::LeaseGranted { lease, ttl, sent_at, header: self.etcd.header() })
