@@ -75,6 +75,8 @@ pub(super) struct Node {
     pub(super) deaf_until: i64,
     /// Deletions of addresses have no effect and no answer.
     pub(super) wordless_until: i64,
+    /// When a stopped daemon is started again.
+    pub(super) back_at: i64,
     /// Something was wrong with it or its messages up to then.
     pub(super) troubled_until: i64,
     /// How each VIP's next taking would come about.
@@ -118,6 +120,7 @@ impl Node {
             slow_until: 0,
             deaf_until: 0,
             wordless_until: 0,
+            back_at: 0,
             troubled_until: 0,
             way: BTreeMap::new(),
             rate: if fast { 1.0 + off } else { 1.0 - off },

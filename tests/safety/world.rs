@@ -394,6 +394,10 @@ impl World {
                     self.fate.coverage.see(if clean { "finished clean" } else { "finished, not all given back" });
                     self.say_of(node, || "ends".into());
                     self.nodes[node].die();
+                    // Frozen, it may have heard the signal later than it was to be back.
+                    let back = self.nodes[node].back_at.max(self.now + 100 * MS);
+                    self.still_to_come(back);
+                    self.at(back, Happening::Start { node });
                 }
                 order => self.send(node, Request::Order(order)),
             }

@@ -117,7 +117,7 @@ impl World {
         })
     }
 
-    /// Whoever wishes an address has its turn, as far as it knows, and a fence that is not past; and the other way round.
+    /// Whoever wishes an address has its turn, as far as it knows, and a fence that is not past.
     pub(super) fn judge_wishes(&mut self, node: usize, now: Moment) {
         let Some(election) = &self.nodes[node].election else { return };
         let fenced = match election.session() {
@@ -128,7 +128,6 @@ impl World {
             let holds = matches!(c.state(), State::Taking { .. } | State::Holding { .. });
             match (c.is_wished(), holds) {
                 (true, false) => Some(format!("wishes {:?} without the turn: {:?}", c.id, c.state())),
-                (false, true) => Some(format!("is {:?} and does not wish {:?}", c.state(), c.id)),
                 (true, true) if fenced => Some(format!("wishes {:?} past the fence", c.id)),
                 _ => None,
             }

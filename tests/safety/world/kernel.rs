@@ -89,7 +89,8 @@ impl World {
         let gone = self.nodes[node].true_time(ends) + held_up;
         self.at(gone + late, Happening::KernelEnds { node, vip, id });
         if new {
-            self.say_of(node, || format!("kernel: {vip:?} on, for {seconds} s"));
+            let named = self.named(node, vip);
+            self.say_of(node, || format!("kernel: {named} on, for {seconds} s"));
         }
         self.judge_put(node, vip, gone + KERNEL_LATE);
         Some(Outcome::Present)
@@ -100,7 +101,8 @@ impl World {
             return None;
         }
         if self.nodes[node].kernel.remove(&vip).is_some() {
-            self.say_of(node, || format!("kernel: {vip:?} off"));
+            let named = self.named(node, vip);
+            self.say_of(node, || format!("kernel: {named} off"));
         }
         Some(Outcome::Absent)
     }
@@ -109,7 +111,8 @@ impl World {
         if self.nodes[node].kernel.get(&vip).is_some_and(|a| a.id == id) {
             self.nodes[node].kernel.remove(&vip);
             self.fate.coverage.see("kernel ended the address itself");
-            self.say_of(node, || format!("kernel: {vip:?} ended by its lifetime"));
+            let named = self.named(node, vip);
+            self.say_of(node, || format!("kernel: {named} ended by its lifetime"));
             // Still wished for: the keeper looks again, and if it is put again, it is present anew.
             self.nodes[node].wishes.entry(vip).and_modify(|w| w.said = None);
             let life = self.nodes[node].life;

@@ -35,7 +35,10 @@ impl World {
         self.owners.get(&lease).map_or_else(|| "nobody".into(), |node| format!("{} ({lease})", self.name(*node)))
     }
 
-    fn named(&self, node: usize, vip: VipId) -> String {
+    pub(super) fn named(&self, node: usize, vip: VipId) -> String {
+        if self.terms.telling == Telling::Nothing {
+            return String::new();
+        }
         self.nodes[node].addresses(vip).iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
     }
 

@@ -171,7 +171,8 @@ impl World {
             let after = rng.range(0, 500 * MS);
             self.at(self.now + after, Happening::Hurry { node });
         }
-        self.at(planned.over(), Happening::Start { node });
+        let back = &mut self.nodes[node].back_at;
+        *back = planned.over().max(*back);
     }
 
     /// The unit's clean-up after a kill: the addresses, then the lease with the word.
