@@ -138,10 +138,11 @@ impl Etcd {
         queue.into_iter().map(|(k, i)| (k, i.lease)).collect()
     }
 
-    /// Who stands first for an address.
-    pub(super) fn first(&self, ip: IpAddr) -> Option<&Key> {
+    /// Who stands first for an address, and under which lease.
+    pub(super) fn first(&self, ip: IpAddr) -> Option<(&Key, LeaseId)> {
         let names = |i: &Item| matches!(&i.value, Value::Candidate(r) if r.addresses.contains(&ip));
-        self.store.items.iter().filter(|(_, i)| names(i)).min_by_key(|(_, i)| i.create).map(|(k, _)| k)
+        let first = self.store.items.iter().filter(|(_, i)| names(i)).min_by_key(|(_, i)| i.create);
+        first.map(|(k, i)| (k, i.lease))
     }
 
     pub(super) fn create_revision(&self, key: &Key) -> i64 {
@@ -187,7 +188,9 @@ impl Etcd {
     /// Whether this candidate stands first for one of its addresses.
     pub(super) fn is_first(&self, key: &Key) -> bool {
         match self.store.items.get(key).map(|i| &i.value) {
-            Some(Value::Candidate(r)) => r.addresses.iter().any(|ip| self.first(*ip) == Some(key)),
+            Some(Value::Candidate(r)) => {
+                r.addresses.iter().any(|ip| self.first(*ip).is_some_and(|(first, _)| first == key))
+            }
             _ => false,
         }
     }

@@ -120,13 +120,20 @@ pub(super) fn plan(nodes: usize, trouble: Trouble, lasts: i64, rng: &mut Rng) ->
     let start = rng.range(6 * SECOND, 8 * SECOND);
     let planned = |at, lasts, fault, rng: &mut Rng| Planned { at, lasts, fault, chance: rng.next() % 1000 };
     let mut faults: Vec<Planned> = match trouble {
-        Trouble::Any => (0..rng.range(1, 9))
-            .map(|_| {
+        Trouble::Any => {
+            let mut any = |rng: &mut Rng| {
                 let (at, long) = (rng.range(0, lasts), length(rng));
-                let fault = one(nodes, by_hand, rng);
-                planned(at, long, fault, rng)
-            })
-            .collect(),
+                planned(at, long, one(nodes, by_hand, rng), rng)
+            };
+            let mut faults: Vec<_> = (0..rng.range(1, 9)).map(|_| any(rng)).collect();
+            // A backup is restored only where there is one.
+            if by_hand && rng.one_in(4) {
+                let backed_up = rng.range(SECOND, lasts / 2);
+                faults.push(planned(backed_up, 0, Fault::BackUp, rng));
+                faults.push(planned(rng.range(backed_up, lasts), 0, Fault::Restore, rng));
+            }
+            faults
+        }
         Trouble::Only(kinds) => (0..rng.range(1, 9))
             .map(|_| {
                 let fault = kinds[rng.range(0, kinds.len() as i64) as usize];

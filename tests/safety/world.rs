@@ -327,7 +327,7 @@ impl World {
         }
         self.fate.coverage.see("started with old keys standing");
         if keys.iter().any(|k| self.etcd.is_first(k)) {
-            self.fate.coverage.see("started behind its old key, which is first");
+            self.fate.coverage.see("started behind its own old key, which is first");
         }
     }
 

@@ -7,7 +7,6 @@ use super::{HEALED_WITHIN, MS, SECOND, TTL, Terms, World};
 use crate::election::action::Cause;
 use crate::election::contender::State;
 use crate::election::event::{LeaseId, VipId};
-use crate::election::record::candidate_key;
 use crate::election::safety::case::Case;
 use crate::election::safety::verdict::{Kind, Wrong};
 use crate::election::session::Session;
@@ -109,11 +108,12 @@ impl World {
 
     /// Why this node has not the turn, in etcd's own eyes.
     fn no_turn(&self, node: usize, vip: VipId, lease: LeaseId) -> Option<String> {
-        let addresses = self.nodes[node].addresses(vip);
-        let key = candidate_key("vipd", *addresses.first()?, lease);
-        addresses.iter().find_map(|ip| match self.etcd.first(*ip) {
-            Some(first) if *first == key => None,
-            first => Some(format!("{first:?} stands first for {ip}")),
+        let planned = self.nodes[node].plan.get(vip)?;
+        // A node stands once for each address: first is whose lease is.
+        planned.addresses.iter().find_map(|ip| match self.etcd.first(*ip) {
+            Some((_, first)) if first == lease => None,
+            Some((first, _)) => Some(format!("{first} stands first for {ip}")),
+            None => Some(format!("nobody stands for {ip}")),
         })
     }
 

@@ -4,6 +4,7 @@ use super::{Telling, World};
 use crate::election::action::{Cause, Note};
 use crate::election::event::{Change, LeaseId, Record, VipId};
 use crate::election::record::Key;
+use crate::election::safety::coverage::LET_GO;
 use crate::election::safety::etcd::Revision;
 
 impl World {
@@ -104,7 +105,7 @@ impl World {
             }
             Note::Took { vip } => self.nodes[node].way.insert(*vip, "resumed under the same turn"),
             Note::LetGo { cause, .. } => {
-                self.fate.coverage.see_one_of("let go for", cause);
+                self.fate.coverage.see_one_of(LET_GO, cause);
                 None
             }
             Note::SessionEnded { cause, lease } => {

@@ -4,6 +4,7 @@ use super::wire::Request;
 use super::{Happening, MS, SECOND, TTL, World};
 use crate::election::event::{Event, LeaseId};
 use crate::election::record::Key;
+use crate::election::safety::coverage::FAULTS;
 use crate::election::safety::etcd::Value;
 use crate::election::safety::faults::{Fault, Planned, Whom};
 use crate::election::safety::node::Node;
@@ -62,7 +63,7 @@ impl World {
             }
         };
         if took {
-            self.fate.coverage.see_one_of("faults that took effect", &fault);
+            self.fate.coverage.see_one_of(FAULTS, &fault);
         }
         self.tell_watchers();
     }
