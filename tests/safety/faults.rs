@@ -10,8 +10,12 @@ pub(super) const SECOND: i64 = 1000 * MS;
 pub(super) enum Whom {
     /// Who has the first address when it happens; else who stands first for it.
     Holder,
-    /// Who stands second for the first address then.
+    /// Who stands first for it, with or without the address.
+    First,
+    /// Who stands second for it.
     Next,
+    /// Who stands last for it.
+    Last,
     /// The node of this number.
     Node(usize),
 }
@@ -92,6 +96,8 @@ pub(super) enum Trouble {
     Only(&'static [Fault]),
     /// These, at their times give or take a little.
     Story(&'static [Step]),
+    /// These, at these very times.
+    Exactly(&'static [Step]),
 }
 
 impl Fault {
@@ -148,6 +154,9 @@ pub(super) fn plan(nodes: usize, trouble: Trouble, lasts: i64, rng: &mut Rng) ->
                 planned(at * MS + little, long * MS, *fault, rng)
             })
             .collect(),
+        Trouble::Exactly(steps) => {
+            steps.iter().map(|(at, long, fault)| planned(at * MS, long * MS, *fault, rng)).collect()
+        }
     };
     faults.sort_by_key(|f| f.at);
     faults
@@ -164,7 +173,7 @@ fn length(rng: &mut Rng) -> i64 {
 fn one(nodes: usize, by_hand: bool, rng: &mut Rng) -> Fault {
     let n = match rng.range(0, 6) {
         0..=2 => Whom::Holder,
-        3 => Whom::Next,
+        3 => [Whom::First, Whom::Next, Whom::Last][rng.range(0, 3) as usize],
         _ => Whom::Node(rng.range(0, nodes as i64) as usize),
     };
     let also = rng.one_in(2);

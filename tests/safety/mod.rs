@@ -52,22 +52,16 @@ fn must_miss(guard: Guard, kind: Kind, trouble: Trouble) {
     assert!(fine.is_none(), "that world must be safe with {guard:?}");
 }
 
+const HOLDER: Whom = Whom::Holder;
+
 #[test]
 fn the_fence_is_missed() {
-    must_miss(
-        Guard::Fence,
-        Kind::TwoHolders,
-        Trouble::Only(&[Fault::CutAll(Whom::Holder), Fault::Freeze(Whom::Holder)]),
-    );
+    must_miss(Guard::Fence, Kind::TwoHolders, Trouble::Only(&[Fault::CutAll(HOLDER), Fault::Freeze(HOLDER)]));
 }
 
 #[test]
 fn counting_from_the_send_is_missed() {
-    must_miss(
-        Guard::CountFromSend,
-        Kind::TwoHolders,
-        Trouble::Only(&[Fault::CutAll(Whom::Holder), Fault::Slow(Whom::Holder)]),
-    );
+    must_miss(Guard::CountFromSend, Kind::TwoHolders, Trouble::Only(&[Fault::CutAll(HOLDER), Fault::Slow(HOLDER)]));
 }
 
 #[test]
@@ -75,30 +69,34 @@ fn off_before_release_is_missed() {
     must_miss(
         Guard::OffBeforeRelease,
         Kind::TwoHolders,
-        Trouble::Only(&[Fault::Stop(Whom::Holder), Fault::Wordless(Whom::Holder)]),
+        Trouble::Only(&[Fault::Stop(HOLDER), Fault::Wordless(HOLDER)]),
     );
+}
+
+#[test]
+fn the_kernels_word_is_missed() {
+    // No word for ever so long: without it the session must end, else nobody gets the turn.
+    let story: &[Step] = &[(7000, 30_000, Fault::Wordless(HOLDER)), (8000, 30_000, Fault::LinkDown(HOLDER))];
+    must_miss(Guard::KernelsWord, Kind::Nobody, Trouble::Story(story));
 }
 
 #[test]
 fn generations_are_missed() {
     // The link flaps; the kernel's word that the address is off comes a second time when it is on again.
-    let story: &[Step] = &[
-        (7000, 50, Fault::LinkDown(Whom::Holder)),
-        (7700, 6000, Fault::Wordless(Whom::Holder)),
-        (8400, 0, Fault::Stop(Whom::Holder)),
-    ];
+    let story: &[Step] =
+        &[(7000, 50, Fault::LinkDown(HOLDER)), (7700, 6000, Fault::Wordless(HOLDER)), (8400, 0, Fault::Stop(HOLDER))];
     must_miss(Guard::Generations, Kind::TwoHolders, Trouble::Story(story));
 }
 
 #[test]
 fn the_read_of_the_pair_is_missed() {
-    must_miss(Guard::PairRead, Kind::TwoHolders, Trouble::Only(&[Fault::Deaf(Whom::Holder), Fault::DeleteKey]));
+    must_miss(Guard::PairRead, Kind::TwoHolders, Trouble::Only(&[Fault::Deaf(HOLDER), Fault::DeleteKey]));
 }
 
 #[test]
 fn the_term_of_the_pair_is_missed() {
     // The stalled leader acknowledges renewals until the next one ends the lease, and then nobody hears of that.
-    let story: &[Step] = &[(7000, 15_000, Fault::StallLeader), (12_900, 8000, Fault::CutAll(Whom::Holder))];
+    let story: &[Step] = &[(7000, 15_000, Fault::StallLeader), (12_900, 8000, Fault::CutAll(HOLDER))];
     must_miss(Guard::PairTerm, Kind::TwoHolders, Trouble::Story(story));
 }
 
@@ -106,7 +104,7 @@ fn the_term_of_the_pair_is_missed() {
 fn one_history_is_missed() {
     // The holder freezes after a backup, another takes the VIP, the backup is restored: both have their turn in it.
     let story: &[Step] =
-        &[(8000, 0, Fault::BackUp), (8700, 14_000, Fault::Freeze(Whom::Holder)), (16_000, 0, Fault::Restore)];
+        &[(8000, 0, Fault::BackUp), (8700, 14_000, Fault::Freeze(HOLDER)), (16_000, 0, Fault::Restore)];
     must_miss(Guard::OneHistory, Kind::TwoHolders, Trouble::Story(story));
 }
 
@@ -116,15 +114,49 @@ fn the_owners_word_is_missed() {
 }
 
 #[test]
+fn having_seen_the_whole_ttl_is_missed() {
+    // The holder's key is deleted and it does not hear of it. The second one stops, with its word, before it knows that
+    // it is first; the third was not told of the holder's end, for its watch had just broken.
+    let story: &[Step] = &[
+        (7000, 3000, Fault::Deaf(HOLDER)),
+        (7000, 3000, Fault::Lag(Whom::Next)),
+        (7100, 0, Fault::WatchBreaks(Whom::Last)),
+        (7110, 0, Fault::DeleteFirst),
+        (7200, 0, Fault::Stop(Whom::First)),
+    ];
+    must_miss(Guard::WholeTtl, Kind::TwoHolders, Trouble::Exactly(story));
+}
+
+#[test]
 fn probes_are_missed() {
     must_miss(Guard::Probes, Kind::TwoHolders, Trouble::Only(&[Fault::DeleteKey, Fault::RevokeEarly]));
 }
 
 #[test]
+fn the_fresh_pair_is_missed() {
+    // The keys of the first two are deleted at once. The second one is told of the first deletion only: it and the third
+    // ask the network at the same time, and nobody answers either.
+    let story: &[Step] = &[(7000, 0, Fault::DeleteFirst), (7000, 0, Fault::DeleteFirst)];
+    must_miss(Guard::FreshPair, Kind::TwoHolders, Trouble::Exactly(story));
+}
+
+#[test]
 fn turns_that_end_once_are_missed() {
-    must_miss(
-        Guard::OneTurn,
-        Kind::TwoHolders,
-        Trouble::Only(&[Fault::LinkDown(Whom::Holder), Fault::CutEtcd(Whom::Holder)]),
-    );
+    must_miss(Guard::OneTurn, Kind::TwoHolders, Trouble::Only(&[Fault::LinkDown(HOLDER), Fault::CutEtcd(HOLDER)]));
+}
+
+#[test]
+fn keys_that_stay_dead_are_missed() {
+    // A key that was written over has our name and is nobody's: who takes it for its own never stands again.
+    must_miss(Guard::OneTurn, Kind::DoesNotStand, Trouble::Only(&[Fault::Overwrite]));
+}
+
+#[test]
+fn letting_go_with_the_key_is_missed() {
+    must_miss(Guard::KeyGone, Kind::Silent, Trouble::Only(&[Fault::DeleteKey, Fault::Overwrite]));
+}
+
+#[test]
+fn giving_up_only_when_etcd_was_heard_is_missed() {
+    must_miss(Guard::HeardSince, Kind::GivenUpBlindly, Trouble::Only(&[Fault::OnlyLinkDown(HOLDER)]));
 }

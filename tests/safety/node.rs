@@ -75,6 +75,9 @@ pub(super) struct Node {
     pub(super) deaf_until: i64,
     /// Deletions of addresses have no effect and no answer.
     pub(super) wordless_until: i64,
+    /// When the newest read was sent that etcd answered, and when the link was lost.
+    pub(super) heard_at: i64,
+    pub(super) link_lost_at: i64,
     /// When a stopped daemon is started again.
     pub(super) back_at: i64,
     /// Something was wrong with it or its messages up to then.
@@ -120,6 +123,8 @@ impl Node {
             slow_until: 0,
             deaf_until: 0,
             wordless_until: 0,
+            heard_at: 0,
+            link_lost_at: 0,
             back_at: 0,
             troubled_until: 0,
             way: BTreeMap::new(),

@@ -17,6 +17,8 @@ pub(super) enum Kind {
     DoesNotStand,
     /// A session ended for a cause that is not so.
     EndedForNothing,
+    /// A turn was given up for a link without knowing whether etcd can be reached.
+    GivenUpBlindly,
     /// It spins.
     Spins,
 }

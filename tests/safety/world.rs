@@ -338,6 +338,9 @@ impl World {
     }
 
     fn say_link(&mut self, node: usize, link: Option<LinkId>) {
+        if link.is_none() {
+            self.nodes[node].link_lost_at = self.now;
+        }
         for vip in self.nodes[node].vips() {
             self.tell(node, MS / 10, Event::Link { vip, link });
         }

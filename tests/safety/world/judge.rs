@@ -1,6 +1,6 @@
 //! The judge: looks at the virtual kernels, at etcd's true state, and at what the elections wish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{HEALED_WITHIN, MS, SECOND, TTL, Terms, World};
@@ -33,6 +33,8 @@ pub(super) struct Judge {
     addresses: Vec<IpAddr>,
     /// Since when a node has a VIP without the turn.
     silent: BTreeMap<(usize, VipId), i64>,
+    /// Who keeps its place in the queue without the address.
+    paused: BTreeSet<(usize, VipId)>,
     /// Since when nobody has an address.
     nobody: BTreeMap<IpAddr, i64>,
     /// Since when every address has one holder.
@@ -54,6 +56,7 @@ impl Judge {
             mixed: case.mixed(),
             addresses,
             silent: BTreeMap::new(),
+            paused: BTreeSet::new(),
             nobody: BTreeMap::new(),
             whole_since: None,
             restored: false,
@@ -148,6 +151,25 @@ impl World {
         if unfounded {
             let me = self.name(node);
             self.wrong(Kind::EndedForNothing, || format!("{me} ends its session for {cause:?}"));
+        }
+    }
+
+    pub(super) fn judge_let_go(&mut self, node: usize, vip: VipId, kept_place: bool) {
+        if kept_place {
+            self.judge.paused.insert((node, vip));
+        } else {
+            self.judge.paused.remove(&(node, vip));
+        }
+    }
+
+    /// Who lost its link keeps its turn for as long as it does not know that etcd can be reached another way. (Who only
+    /// waits in the queue has nothing to keep.)
+    pub(super) fn judge_left_queue(&mut self, node: usize, vip: VipId, cause: &Cause) {
+        let paused = self.judge.paused.remove(&(node, vip));
+        let n = &self.nodes[node];
+        if paused && *cause == Cause::LinkDown && n.heard_at <= n.link_lost_at {
+            let me = self.name(node);
+            self.wrong(Kind::GivenUpBlindly, || format!("{me} gives {vip:?} up and has not heard etcd since"));
         }
     }
 

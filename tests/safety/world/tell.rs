@@ -88,7 +88,10 @@ impl World {
             Note::WatchDeaf => Some("deaf watch"),
             Note::TermChanged => Some("changed term"),
             Note::SomebodyAnswers { .. } => Some("somebody answers"),
-            Note::LeftQueue { .. } => Some("left the queue"),
+            Note::LeftQueue { vip, cause } => {
+                self.judge_left_queue(node, *vip, cause);
+                Some("left the queue")
+            }
             Note::TurnCame { vip, at_once } => {
                 let way = if *at_once { "at once, by the word" } else { "after probes" };
                 self.nodes[node].way.insert(*vip, way);
@@ -103,9 +106,13 @@ impl World {
                 self.nodes[node].lease = Some(*lease);
                 None
             }
-            Note::Took { vip } => self.nodes[node].way.insert(*vip, "resumed under the same turn"),
-            Note::LetGo { cause, .. } => {
+            Note::Took { vip } => {
+                self.judge_let_go(node, *vip, false);
+                self.nodes[node].way.insert(*vip, "resumed under the same turn")
+            }
+            Note::LetGo { vip, cause, kept_place } => {
                 self.fate.coverage.see_one_of(LET_GO, cause);
+                self.judge_let_go(node, *vip, *kept_place);
                 None
             }
             Note::SessionEnded { cause, lease } => {

@@ -2,7 +2,7 @@
 
 use super::wire::Request;
 use super::{Happening, MS, SECOND, TTL, World};
-use crate::election::event::{Event, LeaseId};
+use crate::election::event::{Event, LeaseId, VipId};
 use crate::election::record::Key;
 use crate::election::safety::coverage::FAULTS;
 use crate::election::safety::etcd::Value;
@@ -38,12 +38,16 @@ impl Planned {
 impl World {
     /// Who it meets, if that node is in this world.
     fn meets(&self, whom: Whom) -> Option<usize> {
-        let ip = *self.nodes[0].addresses(crate::election::event::VipId(0)).first()?;
-        let queued = |place: usize| self.etcd.queue(ip).get(place).and_then(|(_, l)| self.owners.get(l)).copied();
+        let ip = *self.nodes[0].addresses(VipId(0)).first()?;
+        let queue: Vec<usize> =
+            self.etcd.queue(ip).iter().filter_map(|(_, lease)| self.owners.get(lease)).copied().collect();
+        let first = queue.first().copied().unwrap_or(0);
         match whom {
             Whom::Node(id) => self.nodes.iter().position(|n| n.id == id),
-            Whom::Holder => self.nodes.iter().position(|n| n.has_any(&[ip])).or_else(|| queued(0)).or(Some(0)),
-            Whom::Next => queued(1).or(Some(0)),
+            Whom::Holder => self.nodes.iter().position(|n| n.has_any(&[ip])).or(Some(first)),
+            Whom::First => Some(first),
+            Whom::Next => queue.get(1).copied().or(Some(first)),
+            Whom::Last => queue.last().copied().or(Some(first)),
         }
     }
 

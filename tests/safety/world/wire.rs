@@ -101,6 +101,9 @@ impl World {
             return;
         }
         self.cover_order(node, life, sent, &request);
+        if matches!(request, Request::Read { .. } | Request::ReadAll { .. }) {
+            self.nodes[node].heard_at = self.nodes[node].heard_at.max(sent);
+        }
         let answer = self.answer(node, member, request);
         self.tell_watchers();
         let lost = self.nodes[node].wire.one_in(40) && !retry && self.rough(Rough::Lost);
