@@ -22,8 +22,8 @@ mod world;
 use crate::election::guards::Guard;
 use faults::{Fault, Step, Trouble, Whom};
 use runs::run;
-use verdict::Kind;
-use world::Terms;
+use verdict::{Kind, Wrong};
+use world::{Terms, World};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
@@ -34,7 +34,8 @@ fn never_two_holders() {
     let (worlds, seed) = (number("VIPD_WORLDS", 10_000), number("VIPD_SEED", 1));
     let (bad, coverage) = run(worlds, seed, &Terms::STRICT, Trouble::Any);
     if let Some(found) = bad {
-        panic!("{}", found.report());
+        let Wrong { kind, text } = found.wrong();
+        panic!("world {}: {kind:?}: {text}\nIt shrinks to\n{}", found.case.seed, found.small().report());
     }
     println!("safety: {worlds} worlds from seed {seed}, {} takings\n{coverage}", coverage.takings());
     if worlds >= 5000 {
@@ -42,14 +43,30 @@ fn never_two_holders() {
     }
 }
 
-/// The simulation bites: with a guard off it must find a world that goes wrong. A guard that nothing misses is untested.
+/// The simulation bites: with a guard off it must find a world that goes wrong, and show by a small one what the guard is
+/// for. A guard that nothing misses is untested.
 fn must_miss(guard: Guard, kind: Kind, trouble: Trouble) {
     let terms = Terms { without: Some(guard), judges: Some(kind), ..Terms::STRICT };
     let (found, _) = run(20_000, 1, &terms, trouble);
     let found = found.unwrap_or_else(|| panic!("nothing misses {guard:?}"));
-    println!("without {guard:?}: {}", found.report());
-    let (fine, _) = run(1, found.case.seed, &Terms::STRICT, trouble);
-    assert!(fine.is_none(), "that world must be safe with {guard:?}");
+    println!("without {guard:?}: world {}: {}", found.case.seed, found.wrong().text);
+    let fine = World::new(found.case.clone(), Terms::STRICT).run();
+    assert!(fine.wrong.is_none(), "that world must be safe with {guard:?}: {:?}", fine.wrong);
+    let small = found.small();
+    println!("which shrinks to\n{}", small.report());
+    assert_eq!(small.wrong().kind, kind);
+    assert!(small.case.faults.len() <= found.case.faults.len().min(5), "{}", small.case);
+}
+
+#[test]
+fn a_world_that_goes_wrong_shrinks_to_what_it_takes() {
+    let terms = Terms { without: Some(Guard::OwnersWord), judges: Some(Kind::TwoHolders), ..Terms::STRICT };
+    let (found, _) = run(20_000, 1, &terms, Trouble::Any);
+    let found = found.expect("a world of any faults that misses the owner's word");
+    let small = found.small();
+    println!("world {} of {} faults shrinks to\n{}", found.case.seed, found.case.faults.len(), small.report());
+    assert_eq!(small.wrong().kind, Kind::TwoHolders);
+    assert!(small.case.faults.len() <= 2 && small.case.nodes.len() <= 3, "{}", small.case);
 }
 
 const HOLDER: Whom = Whom::Holder;

@@ -80,8 +80,9 @@ pub(super) struct Node {
     pub(super) link_lost_at: i64,
     /// When a stopped daemon is started again.
     pub(super) back_at: i64,
-    /// Something was wrong with it or its messages up to then.
+    /// Something was wrong with it up to then; or with its messages.
     pub(super) troubled_until: i64,
+    pub(super) rough_until: i64,
     /// How each VIP's next taking would come about.
     pub(super) way: BTreeMap<VipId, &'static str>,
     rate: f64,
@@ -127,6 +128,7 @@ impl Node {
             link_lost_at: 0,
             back_at: 0,
             troubled_until: 0,
+            rough_until: 0,
             way: BTreeMap::new(),
             rate: if fast { 1.0 + off } else { 1.0 - off },
             offset: rng.range(1_000_000_000, 1_000_000_000_000),

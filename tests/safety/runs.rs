@@ -7,6 +7,7 @@ use super::case::Case;
 use super::coverage::Coverage;
 use super::faults::Trouble;
 use super::shrink::shrink;
+use super::verdict::Wrong;
 use super::world::{Fate, Telling, Terms, World};
 
 /// A world that went wrong, or the way it went.
@@ -24,20 +25,20 @@ impl Found {
 }
 
 impl Found {
-    /// For people: the world as it was found, what it shrinks to, and what happens in that. With `VIPD_TRACE` set, every
-    /// fact and order of it.
+    /// What is wrong with it.
+    pub(super) fn wrong(&self) -> Wrong {
+        self.told(Telling::Nothing).wrong.expect("a world is its case: it goes wrong again")
+    }
+
+    /// What it takes to go wrong in this way.
+    pub(super) fn small(&self) -> Self {
+        shrink(self, self.wrong().kind)
+    }
+
+    /// For people: the world, as a test to paste, and what happens in it. With `VIPD_TRACE` set, every fact and order.
     pub(super) fn report(&self) -> String {
-        let Some(wrong) = self.told(Telling::Nothing).wrong else { return "it does not go wrong again".into() };
-        let small = shrink(self, wrong.kind);
         let telling = if std::env::var_os("VIPD_TRACE").is_some() { Telling::Everything } else { Telling::Story };
-        format!(
-            "world {}: {:?} {}\nIt shrinks to\n{}\nin which\n{}",
-            self.case.seed,
-            wrong.kind,
-            wrong.text,
-            small.case,
-            small.told(telling).told.join("\n")
-        )
+        format!("{}\nin which\n{}", self.case, self.told(telling).told.join("\n"))
     }
 }
 

@@ -199,7 +199,8 @@ impl World {
                 };
                 let since = *self.judge.silent.entry((node, vip)).or_insert(self.now);
                 let n = &self.nodes[node];
-                let well = n.election.is_some() && n.troubled_until.max(self.judge.etcd_troubled_until) < since;
+                let rough_until = n.troubled_until.max(n.rough_until).max(self.judge.etcd_troubled_until);
+                let well = n.election.is_some() && rough_until < since;
                 let most = if well { HEARS_WITHIN } else { SILENT_MOST };
                 if self.now - since > most {
                     let (me, ms) = (self.name(node), (self.now - since) / MS);
@@ -215,7 +216,8 @@ impl World {
     fn judge_nobody(&mut self, ip: IpAddr, since: i64) {
         let troubled = self.nodes.iter().filter(|n| n.election.is_none() || n.troubled_until >= since).count();
         let etcd = self.judge.etcd_troubled_until >= since;
-        if self.now - since > NOBODY_MOST && troubled <= 1 && !etcd && !self.judge.mixed {
+        let somebody_could = troubled <= 1 && troubled < self.nodes.len() && !etcd;
+        if self.now - since > NOBODY_MOST && somebody_could && !self.judge.mixed {
             let ms = (self.now - since) / MS;
             self.wrong(Kind::Nobody, || format!("nobody has {ip} for {ms} ms"));
         }

@@ -49,7 +49,7 @@ impl World {
     fn under_way(&mut self, node: usize, when: i64, late: i64, request: Request) {
         if late > 0 {
             self.still_to_come(when);
-            self.nodes[node].troubled_until = self.nodes[node].troubled_until.max(when);
+            self.nodes[node].rough_until = self.nodes[node].rough_until.max(when);
         }
         let (life, sent) = (self.nodes[node].life, self.now);
         self.at(when, Happening::AtEtcd { node, life, sent, request });
@@ -57,7 +57,7 @@ impl World {
 
     fn lost(&mut self, node: usize) {
         self.fate.coverage.see("message lost");
-        self.nodes[node].troubled_until = self.nodes[node].troubled_until.max(self.now + SECOND);
+        self.nodes[node].rough_until = self.nodes[node].rough_until.max(self.now + SECOND);
     }
 
     /// The watch is given up and all is read; an order that comes meanwhile is remembered.
@@ -267,7 +267,7 @@ impl World {
     /// All is read again until that works.
     pub(super) fn break_watch(&mut self, node: usize) {
         let n = &mut self.nodes[node];
-        (n.watching, n.troubled_until) = (false, n.troubled_until.max(self.now + SECOND));
+        (n.watching, n.rough_until) = (false, n.rough_until.max(self.now + SECOND));
         let life = n.life;
         self.at(self.now + 50 * MS, Happening::ReadAll { node, life });
     }
