@@ -144,7 +144,8 @@ impl World {
     /// A session ends by a lost lease only if the lease is lost, and by another history only after a restored backup.
     pub(super) fn judge_session_end(&mut self, node: usize, lease: LeaseId, cause: &Cause) {
         let unfounded = match cause {
-            Cause::LeaseLost => self.etcd.has_lease(lease),
+            // A restored backup may have brought it back since.
+            Cause::LeaseLost => self.etcd.has_lease(lease) && !self.judge.restored,
             Cause::AnotherHistory => !self.judge.restored,
             _ => false,
         };

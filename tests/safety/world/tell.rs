@@ -88,6 +88,10 @@ impl World {
             Note::WatchDeaf => Some("deaf watch"),
             Note::TermChanged => Some("changed term"),
             Note::SomebodyAnswers { .. } => Some("somebody answers"),
+            Note::Queued { vip, .. } => {
+                self.judge_let_go(node, *vip, false);
+                None
+            }
             Note::LeftQueue { vip, cause } => {
                 self.judge_left_queue(node, *vip, cause);
                 Some("left the queue")
