@@ -367,7 +367,8 @@ impl Contender {
             }
             State::Taking { since, .. } => earliest([Some(*since + t.word_bound), live.fence]),
             State::Holding { announcing, .. } => earliest([announcing.due, live.fence]),
-            State::Paused { since, .. } => Some(*since + t.ttl),
+            State::Paused { since, .. } if self.is_off() => Some(*since + t.ttl),
+            State::Paused { since, .. } => Some(*since + t.word_bound.min(t.ttl)),
             State::Leaving { since, asked_since: None, .. } => Some(*since + t.word_bound),
             State::Leaving { asked_at, .. } => Some(*asked_at + t.retry),
         }

@@ -264,6 +264,11 @@ impl Contender {
         if self.may_take(view) {
             return self.take(create, view, wants);
         }
+        // Kept or not, the place is of no use to anybody while the kernel does not say that the address is off.
+        if view.now >= since + view.live.timings.word_bound && !self.is_off() && view.guards.on(Guard::KernelsWord) {
+            wants.end_session = Some(EndSession::NoKernelWord);
+            return;
+        }
         // With the link down a deletion is sent only when etcd is known to be reachable another way.
         let heard_since = view.live.heard_at.is_some_and(|at| at > self.link_lost_at);
         let reachable = heard_since || !view.guards.on(Guard::HeardSince);
