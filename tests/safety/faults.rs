@@ -127,7 +127,7 @@ pub(super) fn plan(nodes: usize, trouble: Trouble, lasts: i64, rng: &mut Rng) ->
     let planned = |at, lasts, fault, rng: &mut Rng| Planned { at, lasts, fault, chance: rng.next() % 1000 };
     let mut faults: Vec<Planned> = match trouble {
         Trouble::Any => {
-            let mut any = |rng: &mut Rng| {
+            let any = |rng: &mut Rng| {
                 let (at, long) = (rng.range(0, lasts), length(rng));
                 planned(at, long, one(nodes, by_hand, rng), rng)
             };

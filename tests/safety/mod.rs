@@ -16,6 +16,7 @@ mod node;
 mod rng;
 mod runs;
 mod shrink;
+pub(super) mod store;
 mod verdict;
 mod world;
 

@@ -18,7 +18,6 @@ use super::verdict::{Kind, Wrong};
 use crate::election::action::Action;
 use crate::election::event::{Event, LeaseId, LinkId, VipId};
 use crate::election::guards::{Guard, Guards};
-use crate::election::record::Key;
 use judge::Judge;
 use wire::Request;
 
@@ -321,12 +320,12 @@ impl World {
 
     /// What an earlier life of the daemon left in etcd.
     fn cover_start(&mut self, former: LeaseId) {
-        let keys: Vec<Key> = self.etcd.keys_of(former).into_iter().filter(|k| self.etcd.is_candidate(k)).collect();
-        if keys.is_empty() {
+        let keys = self.etcd.store.keys_of(former);
+        if !keys.iter().any(|k| self.etcd.store.candidates().contains(k)) {
             return;
         }
         self.fate.coverage.see("started with old keys standing");
-        if keys.iter().any(|k| self.etcd.is_first(k)) {
+        if keys.iter().any(|k| self.etcd.store.is_first(k)) {
             self.fate.coverage.see("started behind its own old key, which is first");
         }
     }

@@ -113,9 +113,9 @@ impl World {
     fn no_turn(&self, node: usize, vip: VipId, lease: LeaseId) -> Option<String> {
         let planned = self.nodes[node].plan.get(vip)?;
         // A node stands once for each address: first is whose lease is.
-        planned.addresses.iter().find_map(|ip| match self.etcd.first(*ip) {
-            Some((_, first)) if first == lease => None,
-            Some((first, _)) => Some(format!("{first} stands first for {ip}")),
+        planned.addresses.iter().find_map(|ip| match self.etcd.store.first_lease(*ip) {
+            Some(first) if first == lease => None,
+            Some(first) => Some(format!("{} stands first for {ip}", self.whose(first))),
             None => Some(format!("nobody stands for {ip}")),
         })
     }
@@ -272,7 +272,7 @@ impl World {
         };
         let state = format!("{:?}", contender.state());
         let addresses = self.nodes[node].addresses(vip);
-        let stands = addresses.iter().all(|ip| self.etcd.queue(*ip).iter().any(|(_, l)| *l == lease));
+        let stands = addresses.iter().all(|ip| self.etcd.store.queue(*ip).contains(&lease));
         let turn = self.no_turn(node, vip, lease).is_none();
         let has = self.nodes[node].kernel.contains_key(&vip);
         if !stands && !waits {

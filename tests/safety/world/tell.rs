@@ -5,7 +5,7 @@ use crate::election::action::{Cause, Note};
 use crate::election::event::{Change, LeaseId, Record, VipId};
 use crate::election::record::Key;
 use crate::election::safety::coverage::LET_GO;
-use crate::election::safety::etcd::Revision;
+use crate::election::safety::store::Revision;
 
 impl World {
     /// A line of the story.

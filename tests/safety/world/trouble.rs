@@ -5,10 +5,10 @@ use super::{Happening, MS, SECOND, TTL, World};
 use crate::election::event::{Event, LeaseId, VipId};
 use crate::election::record::Key;
 use crate::election::safety::coverage::FAULTS;
-use crate::election::safety::etcd::Value;
 use crate::election::safety::faults::{Fault, Planned, Whom};
 use crate::election::safety::node::Node;
 use crate::election::safety::rng::Rng;
+use crate::election::safety::store::Value;
 
 /// How long a leader election takes at the most.
 const ELECTION_MOST: i64 = 2 * SECOND;
@@ -40,7 +40,7 @@ impl World {
     fn meets(&self, whom: Whom) -> Option<usize> {
         let ip = *self.nodes[0].addresses(VipId(0)).first()?;
         let queue: Vec<usize> =
-            self.etcd.queue(ip).iter().filter_map(|(_, lease)| self.owners.get(lease)).copied().collect();
+            self.etcd.store.queue(ip).iter().filter_map(|lease| self.owners.get(lease)).copied().collect();
         let first = queue.first().copied().unwrap_or(0);
         match whom {
             Whom::Node(id) => self.nodes.iter().position(|n| n.id == id),
@@ -125,15 +125,15 @@ impl World {
             Fault::StallLeader => self.etcd.lose_leader(Some(planned.lasts), election, self.now),
             Fault::LoseQuorum => self.etcd.lose_quorum(until),
             Fault::Squatter => self.squatted_until = self.squatted_until.max(until),
-            Fault::DeleteKey => return self.with_a_key(rng, |w, key| w.etcd.write(&[key], Vec::new())),
+            Fault::DeleteKey => return self.with_a_key(rng, |w, key| w.etcd.store.write(&[key], Vec::new())),
             Fault::DeleteFirst => {
-                let first = self.etcd.candidates().into_iter().find(|k| self.etcd.is_first(k));
+                let first = self.etcd.store.candidates().into_iter().find(|k| self.etcd.store.is_first(k));
                 let Some(first) = first else { return false };
-                self.etcd.write(&[first], Vec::new());
+                self.etcd.store.write(&[first], Vec::new());
             }
             Fault::Overwrite => {
                 let foreign = |key| vec![(key, LeaseId(0), Value::Foreign)];
-                return self.with_a_key(rng, |w, key| w.etcd.write(&[], foreign(key)));
+                return self.with_a_key(rng, |w, key| w.etcd.store.write(&[], foreign(key)));
             }
             Fault::RevokeEarly => {
                 let leases = self.etcd.leases();
@@ -150,7 +150,7 @@ impl World {
     }
 
     fn with_a_key(&mut self, rng: &mut Rng, act: impl FnOnce(&mut Self, Key)) -> bool {
-        let keys: Vec<Key> = self.etcd.candidates();
+        let keys: Vec<Key> = self.etcd.store.candidates();
         if keys.is_empty() {
             return false;
         }
@@ -230,6 +230,6 @@ impl World {
     }
 
     fn firsts(&self) -> Vec<Key> {
-        self.etcd.candidates().into_iter().filter(|k| self.etcd.is_first(k)).collect()
+        self.etcd.store.candidates().into_iter().filter(|k| self.etcd.store.is_first(k)).collect()
     }
 }

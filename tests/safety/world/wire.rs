@@ -7,7 +7,8 @@ use crate::election::action::Action;
 use crate::election::event::{Event, LeaseId, Pair, ShortRead};
 use crate::election::record::{NodeRecord, Released, node_key};
 use crate::election::safety::case::Rough;
-use crate::election::safety::etcd::{MEMBERS, Value};
+use crate::election::safety::etcd::MEMBERS;
+use crate::election::safety::store::Value;
 use crate::moment::Moment;
 
 #[derive(Clone)]
@@ -165,7 +166,7 @@ impl World {
                 Some(Answer::Renewed(Pair { lease, sent_at, answered_at: sent_at, ttl, renewed, read }))
             }
             Request::Read { mut pair } => {
-                let (count, newest) = self.etcd.short_read();
+                let (count, newest) = self.etcd.store.short_read();
                 pair.read = ShortRead { header: self.etcd.header(), count, newest, ..pair.read };
                 Some(Answer::Fact(Event::PairAnswered(pair)))
             }
@@ -174,7 +175,7 @@ impl World {
                 if self.nodes[node].watch.one_in(2) {
                     self.nodes[node].deaf_until = 0; // else the next watch is one of the same deaf member
                 }
-                let (header, entries) = (self.etcd.header(), self.etcd.read_all());
+                let (header, entries) = (self.etcd.header(), self.etcd.store.read_all());
                 Some(Answer::Picture(Event::PictureRead { sent_at, header, entries }))
             }
             Request::Former { lease } => {
@@ -198,26 +199,26 @@ impl World {
                 if !self.etcd.has_lease(lease) {
                     return Some(Event::LeaseLost { lease });
                 }
-                if self.etcd.create_revision(&key) == 0 {
-                    self.etcd.write(&[], vec![(key, lease, Value::Candidate(record))]);
+                if self.etcd.store.create_revision(&key) == 0 {
+                    self.etcd.store.write(&[], vec![(key, lease, Value::Candidate(record))]);
                 }
                 None
             }
             Action::WriteRecord { lease, record } => {
                 if self.etcd.has_lease(lease) {
-                    self.etcd.write(&[], vec![(node_key("vipd", lease), lease, Value::Node(record))]);
+                    self.etcd.store.write(&[], vec![(node_key("vipd", lease), lease, Value::Node(record))]);
                 }
                 None
             }
             Action::StepBack { key, create, lease, record } => {
-                if self.etcd.create_revision(&key) == create && self.etcd.has_lease(lease) {
-                    self.etcd.write(&[key], vec![(node_key("vipd", lease), lease, Value::Node(record))]);
+                if self.etcd.store.create_revision(&key) == create && self.etcd.has_lease(lease) {
+                    self.etcd.store.write(&[key], vec![(node_key("vipd", lease), lease, Value::Node(record))]);
                 }
                 None
             }
             Action::RevokeLease { lease, record } => {
                 if let (Some(record), true) = (record, self.etcd.has_lease(lease)) {
-                    self.etcd.write(&[], vec![(node_key("vipd", lease), lease, Value::Node(record))]);
+                    self.etcd.store.write(&[], vec![(node_key("vipd", lease), lease, Value::Node(record))]);
                 }
                 self.etcd.revoke(lease);
                 Some(Event::LeaseRevoked { lease })
@@ -229,16 +230,16 @@ impl World {
     /// A restarted daemon's word for what its predecessor left, then the old lease.
     fn release(&mut self, lease: LeaseId) {
         if self.etcd.has_lease(lease) {
-            let released = self.etcd.keys_of(lease).into_iter();
-            let words = released.map(|key| Released { create: self.etcd.create_revision(&key), key }).collect();
+            let released = self.etcd.store.keys_of(lease).into_iter();
+            let words = released.map(|key| Released { create: self.etcd.store.create_revision(&key), key }).collect();
             let record = NodeRecord { released: words, ..Default::default() };
-            self.etcd.write(&[], vec![(node_key("vipd", lease), lease, Value::Node(record))]);
+            self.etcd.store.write(&[], vec![(node_key("vipd", lease), lease, Value::Node(record))]);
             self.etcd.revoke(lease);
         }
     }
 
     pub(super) fn tell_watchers(&mut self) {
-        let news = std::mem::take(&mut self.etcd.news);
+        let news = std::mem::take(&mut self.etcd.store.news);
         self.say_news(&news);
         for (revision, changes) in news {
             for node in 0..self.nodes.len() {
