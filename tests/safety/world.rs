@@ -22,7 +22,9 @@ use judge::Judge;
 use wire::Request;
 
 const TTL: i64 = 5 * SECOND;
-/// After the last fault, one holder within this.
+/// After the last fault, one holder within this. A fault is over when nothing of it is left ([`Planned::over`]); what
+/// follows from it may still have to run its course: a lease that has its full time again, which is the TTL, and probes,
+/// back-off or a kernel's word, which are the rest.
 const HEALED_WITHIN: i64 = TTL + 5 * SECOND;
 /// How often etcd and the judge look at the clock.
 const LOOKS_EVERY: i64 = 37 * MS;
@@ -144,7 +146,8 @@ pub(super) struct World {
     squatted_until: i64,
     /// No message is lost or late any more, and no watch breaks, from here on.
     calm_from: i64,
-    /// From here on nothing that went wrong has anything still to come.
+    /// From here on nothing that went wrong has anything still to come: also no message that was sent late before, and no
+    /// daemon that has still to start.
     healed_at: i64,
     judge: Judge,
     fate: Fate,
