@@ -90,6 +90,8 @@ pub enum EndSession {
     NoKernelWord,
     /// A key of ours does not go: give back all with the lease.
     KeyStays,
+    /// Somebody stands before a turn that had come: within one history that cannot be.
+    NotFirstAnyMore,
 }
 
 /// Where a VIP stands on this node.
@@ -277,6 +279,11 @@ impl Contender {
             | State::Paused { create, .. }
             | State::Leaving { create, .. } => Some(*create),
         }
+    }
+
+    /// Whether it goes by its turn having come.
+    fn has_turn(&self) -> bool {
+        matches!(self.state, State::Proving(_) | State::Taking { .. } | State::Holding { .. } | State::Paused { .. })
     }
 
     // ---- facts ----

@@ -35,6 +35,8 @@ pub enum Guard {
     Generations,
     /// Another cluster, or a revision that went back, is another history.
     OneHistory,
+    /// A turn that is not the first in its queue any more belongs to another history.
+    FirstStaysFirst,
 }
 
 /// Which guards stand.

@@ -168,6 +168,20 @@ fn one_history_is_missed() {
 }
 
 #[test]
+fn a_turn_that_stays_first_is_missed() {
+    // As before, but the revisions of the restored store have grown past all that the second holder had seen before it
+    // hears of it: on its return it finds the frozen one's key before its own.
+    let story: &[Step] = &[
+        (8000, 0, Fault::BackUp),
+        (8700, 14_000, Fault::Freeze(HOLDER)),
+        (16_000, 0, Fault::Restore),
+        (16_100, 6500, Fault::CutEtcd(HOLDER)),
+        (21_500, 300, Fault::StopNow(Whom::Last)),
+    ];
+    must_miss(Guard::FirstStaysFirst, Kind::TwoHolders, Trouble::Story(story));
+}
+
+#[test]
 fn the_owners_word_is_missed() {
     must_miss(Guard::OwnersWord, Kind::TwoHolders, Trouble::Only(&[Fault::DeleteKey, Fault::RevokeEarly]));
 }

@@ -23,6 +23,10 @@ impl Contender {
             self.key_gone(create, view, wants);
             return true;
         }
+        if self.is_not_first_any_more(view) {
+            wants.end_session = Some(EndSession::NotFirstAnyMore);
+            return false;
+        }
         match self.state.clone() {
             State::Idle => self.step_idle(view, wants),
             State::Standing { asked_at } => self.step_standing(asked_at, view, wants),
@@ -43,6 +47,13 @@ impl Contender {
     fn stands(&self, create: i64, view: &View<'_>) -> bool {
         let leaves = matches!(self.state, State::Leaving { .. });
         view.picture.get(&self.key(view)).is_some_and(|e| e.create == create && (leaves || e.record.is_candidate()))
+    }
+
+    /// Who is first stays first until it is gone, and who stood before us is gone. A backup that was restored while this
+    /// node heard nothing brings such a key back, and its revisions may have grown past all we have seen since.
+    fn is_not_first_any_more(&self, view: &View<'_>) -> bool {
+        let before = |create| view.picture.before(&self.key(view), create, &self.addresses);
+        view.guards.on(Guard::FirstStaysFirst) && self.has_turn() && self.create().is_some_and(|c| before(c) > 0)
     }
 
     fn key_gone(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) {
