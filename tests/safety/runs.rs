@@ -10,6 +10,9 @@ use super::shrink::shrink;
 use super::verdict::Wrong;
 use super::world::{Fate, Telling, Terms, World};
 
+/// So many lines of a world are shown at the most, its last.
+const TOLD_MOST: usize = 400;
+
 /// A world that went wrong, or the way it went.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
@@ -38,7 +41,9 @@ impl Found {
     /// For people: the world, as a test to paste, and what happens in it. With `VIPD_TRACE` set, every fact and order.
     pub(super) fn report(&self) -> String {
         let telling = if std::env::var_os("VIPD_TRACE").is_some() { Telling::Everything } else { Telling::Story };
-        format!("{}\nin which\n{}", self.case, self.told(telling).told.join("\n"))
+        let told = self.told(telling).told;
+        let from = told.len().saturating_sub(TOLD_MOST);
+        format!("{}\nin which\n{}", self.case, told[from..].join("\n"))
     }
 }
 
