@@ -46,6 +46,9 @@ pub mod session;
 pub mod timings;
 
 #[cfg(test)]
+#[path = "../tests/model/mod.rs"]
+mod model;
+#[cfg(test)]
 #[path = "../tests/safety/mod.rs"]
 mod safety;
 #[cfg(test)]

@@ -304,7 +304,8 @@ impl Contender {
             }
             return;
         }
-        if !view.guards.on(Guard::OneTurn) && self.may_take(view) {
+        let is_first = || view.picture.before(&self.key(view), create, &self.addresses) == 0;
+        if !view.guards.on(Guard::OneTurn) && self.may_take(view) && is_first() {
             return self.take(create, view, wants);
         }
         if asked_since.is_some() && view.now < asked_at + t.retry {

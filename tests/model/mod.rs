@@ -1,0 +1,159 @@
+//! The model check: every story of two nodes with a few faults, one after the other, with the real election in it.
+//!
+//! Where the simulation (`tests/safety`) draws stories by chance, this walks through all of them: a fault at any step,
+//! lasting for as long as it likes, in every order of what may happen next. For that the world is coarse: time goes on
+//! in seconds, a lease lasts four of them, and the margin is two: one for a kernel that is late by up to one, one for a
+//! clock that loses up to one in four. Nothing is left over, so whatever is counted too late shows.
+//!
+//! `tests/run --full` checks all pairs of faults, and three nodes as far as that goes. What goes wrong is shown by a
+//! shortest story.
+
+mod choice;
+mod etcd;
+mod relative;
+mod search;
+mod world;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::election::guards::{Guard, Guards};
+use search::{Found, search};
+use world::Kind::{self, *};
+use world::{Rules, World};
+
+const TICK: Duration = Duration::from_secs(1);
+const TTL: Duration = Duration::from_secs(4);
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// Whatever happens to machines, networks and etcd's members.
+const APART: &[Kind] = &[Freeze, Kill, Stop, Cut, Lag, Deaf, Wordless, Link, Clock, Leader, Stall, Delay];
+
+/// Somebody meddles with etcd's keys. Then the promise holds for holders who hear etcd or answer ARP; so the network is
+/// not cut as a whole, and no link is down.
+const BY_HAND: &[Kind] =
+    &[Freeze, Kill, Stop, CutEtcd, Lag, Deaf, Wordless, Clock, Leader, Stall, Delay, DeleteKey, Revoke];
+
+/// What may go wrong while everybody starts, in any order; the rest is left to stories that begin with a holder.
+const STARTING: &[Kind] = &[Kill, DeleteKey];
+
+/// How many states a search looks at, at the most: some gigabytes of them.
+const MOST: usize = 20_000_000;
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
+
+fn rules(faults: u8, kinds: &[Kind]) -> Rules {
+    Rules { nodes: 2, faults, kinds: kinds.to_vec(), guards: Guards::default() }
+}
+
+/// Searches and says how far that went; panics with the story if something goes wrong.
+#[expect(clippy::disallowed_methods, reason = "how long a search took is for people; nothing is decided by it")]
+fn check(name: &str, start: &World, most: usize) -> Found {
+    let from = Instant::now();
+    let found = search(start, most);
+    let how = if found.whole { "all" } else { "the first" };
+    let Found { states, steps, depth, recovered, .. } = &found;
+    println!(
+        "model: {name}: {how} {states} states, {steps} steps, {depth} deep, {recovered} recovered, {:.1?}",
+        from.elapsed()
+    );
+    if let Some((wrong, story)) = &found.wrong {
+        panic!("{name}: {wrong}\n{}", story.join("\n"));
+    }
+    found
+}
+
+#[test]
+fn one_fault_of_any_kind() {
+    assert!(check("one fault", &World::settled(rules(1, APART)), MOST).whole);
+    assert!(check("one fault, or a hand", &World::settled(rules(1, BY_HAND)), MOST).whole);
+}
+
+#[test]
+fn one_fault_while_all_start() {
+    for kind in STARTING {
+        let found = check(&format!("{kind:?} while all start"), &World::starting(rules(1, &[*kind])), MOST);
+        assert!(found.whole);
+    }
+}
+
+/// Every pair of kinds, so every story of two faults. `VIPD_MODEL_PAIRS=all`; else those of a few.
+#[test]
+fn two_faults() {
+    let is_full = std::env::var("VIPD_MODEL_PAIRS").is_ok_and(|v| v == "all");
+    let pairs: Vec<_> = pairs().into_iter().filter(|p| is_full || QUICK.contains(p)).collect();
+    let (next, states) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some(pair) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found = check(&format!("two faults of {pair:?}"), &World::settled(rules(2, pair)), MOST);
+                    assert!(found.whole);
+                    states.fetch_add(found.states, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    println!("model: {} pairs of faults, {} states", pairs.len(), states.into_inner());
+}
+
+/// The pairs that are checked each time.
+const QUICK: &[[Kind; 2]] = &[
+    [Freeze, Kill],
+    [Freeze, Stop],
+    [Freeze, Cut],
+    [Freeze, DeleteKey],
+    [Stop, Wordless],
+    [Stop, Delay],
+    [Cut, Clock],
+    [Link, Delay],
+    [Delay, DeleteKey],
+];
+
+fn pairs() -> Vec<[Kind; 2]> {
+    let mut pairs = Vec::new();
+    for kinds in [APART, BY_HAND] {
+        for (i, a) in kinds.iter().enumerate() {
+            pairs.extend(kinds[i..].iter().map(|b| [*a, *b]));
+        }
+    }
+    pairs.sort();
+    pairs.dedup();
+    pairs
+}
+
+/// Three nodes have too many stories for all of them; these are the shortest.
+#[test]
+#[ignore = "takes minutes and gigabytes: tests/run --full"]
+fn three_nodes() {
+    let most = number("VIPD_STATES", 3_000_000);
+    for kinds in [APART, BY_HAND] {
+        let rules = Rules { nodes: 3, ..rules(2, kinds) };
+        check("three nodes and two faults", &World::settled(rules), most);
+    }
+}
+
+/// The model bites: without a guard there is a story that ends with two holders. Prints a shortest one.
+#[test]
+fn every_guard_is_missed() {
+    let cases: &[(Guard, u8, &[Kind])] = &[
+        (Guard::Fence, 1, &[Cut]),
+        (Guard::CountFromSend, 2, &[Delay, Cut]),
+        (Guard::PairRead, 2, &[Deaf, DeleteKey]),
+        (Guard::PairTerm, 2, &[Stall, Cut]),
+        (Guard::OffBeforeRelease, 1, &[Stop]),
+        (Guard::OwnersWord, 1, &[DeleteKey]),
+        (Guard::Probes, 1, &[DeleteKey]),
+        (Guard::OneTurn, 2, &[Link, CutEtcd]),
+        (Guard::Generations, 3, &[Link, Delay, Stop]),
+    ];
+    for (guard, faults, kinds) in cases {
+        let rules = Rules { guards: Guards::without(*guard), ..rules(*faults, kinds) };
+        let found = search(&World::settled(rules), MOST);
+        let (wrong, story) = found.wrong.unwrap_or_else(|| panic!("nothing misses {guard:?}"));
+        println!("model: without {guard:?}: {wrong}, after {} states:\n{}", found.states, story.join("\n"));
+    }
+}

@@ -1,0 +1,112 @@
+//! The kernels and their keepers.
+
+use std::time::Duration;
+
+use super::node::{Held, VIP, Wanted};
+use super::{Kind, World};
+use crate::election::action::Wish;
+use crate::election::event::{Event, Generation, Outcome};
+use crate::election::lifetime::whole_seconds;
+use crate::election::model::choice::Chooser;
+use crate::moment::Moment;
+
+impl World {
+    /// A wish comes to the keeper, which looks at it before time goes on. A later end for an address that is there is
+    /// seen to at once: it changes nothing that others could see in between.
+    pub(super) fn wish(&mut self, i: usize, generation: Generation, wish: Wish) {
+        let n = self.node(i);
+        let said = n.wanted.take().filter(|w| w.generation == generation).and_then(|w| w.said);
+        let is_later_end = said == Some(Outcome::Present) && n.kernel.is_some();
+        n.wanted = Some(Wanted { generation, wish, at: n.now, done: false, said });
+        if is_later_end && n.is_to_keep() {
+            self.look(i);
+        }
+    }
+
+    pub(super) fn keep(&mut self, i: usize, choose: &mut Chooser) {
+        let facts = self.settle(i, choose).into_iter().collect();
+        self.facts(i, facts, choose);
+    }
+
+    /// Says what became of the wish: once; or late; or once more, late.
+    fn settle(&mut self, i: usize, choose: &mut Chooser) -> Option<Event> {
+        let event = self.look(i)?;
+        if !self.may_fail(Kind::Delay) {
+            return Some(event);
+        }
+        let way = choose.one_of(3);
+        if way > 0 {
+            self.say(|_| format!("  n{i}: held up: {event:?}"));
+            self.left -= 1;
+            self.node(i).held.push(Held::Report(event.clone()));
+        }
+        (way != 1).then_some(event)
+    }
+
+    /// Looks, and writes; returns what is news.
+    fn look(&mut self, i: usize) -> Option<Event> {
+        let mut wanted = self.nodes[i].wanted.clone()?;
+        wanted.done = true;
+        let outcome = match wanted.wish {
+            Wish::Absent => {
+                self.take_off(i);
+                Some(Outcome::Absent)
+            }
+            Wish::Until(fence) => self.put(i, fence, wanted.at),
+        };
+        let news = outcome.filter(|o| wanted.said.as_ref() != Some(o));
+        if let Some(outcome) = &news {
+            wanted.said = Some(outcome.clone());
+        }
+        let generation = wanted.generation;
+        self.node(i).wanted = Some(wanted);
+        Some(Event::Settled { vip: VIP, generation, outcome: news? })
+    }
+
+    /// A whole number of seconds, never past the fence; an old wish puts nothing new.
+    fn put(&mut self, i: usize, fence: Moment, ordered_at: Moment) -> Option<Outcome> {
+        let n = self.node(i);
+        let ends = n.now + Duration::from_secs(whole_seconds(n.now, fence).unwrap_or(0).into());
+        match n.kernel {
+            Some(old) if old >= ends => {}
+            None if ends <= n.now || ordered_at < n.now => return None,
+            Some(_) => n.kernel = Some(ends),
+            None => {
+                n.kernel = Some(ends);
+                self.say(|w| format!("  n{i} KERNEL: on, for {:?}", ends.since(w.nodes[i].now)));
+            }
+        }
+        Some(Outcome::Present)
+    }
+
+    fn take_off(&mut self, i: usize) {
+        if self.node(i).kernel.take().is_some() {
+            self.say(|_| format!("  n{i} KERNEL: off"));
+        }
+    }
+
+    /// The kernel ends the address; what was said of the wish is not true any more.
+    pub(super) fn gone(&mut self, i: usize) {
+        let n = self.node(i);
+        n.kernel = None;
+        if let Some(wanted) = &mut n.wanted {
+            wanted.said = None;
+        }
+        self.say(|_| format!("  n{i} KERNEL: ended by its lifetime"));
+    }
+
+    /// Whoever has the address now answers; the answer may come late.
+    pub(super) fn probe(&mut self, i: usize, choose: &mut Chooser) {
+        let Some(round) = self.node(i).probing.take() else { return };
+        let hears = |n: &super::Node| !n.mute && !n.link_down;
+        let answered = self.nodes.iter().enumerate().any(|(j, n)| j != i && n.kernel.is_some() && hears(n));
+        let event = if hears(&self.nodes[i]) && answered {
+            Event::ProbeAnswered { vip: VIP, round, by: "somebody".into() }
+        } else {
+            Event::ProbeSilent { vip: VIP, round }
+        };
+        if !self.is_held_up(i, || Held::Report(event.clone()), choose) {
+            self.fact(i, event, choose);
+        }
+    }
+}
