@@ -319,6 +319,7 @@ impl Election {
     fn end_for(&mut self, why: EndSession, now: Moment, wants: &mut Wants) {
         let Session::Live(live) = &self.session else { return };
         match why {
+            EndSession::NotFirstAnyMore => self.another_history(now, wants),
             // The lease must end by itself, and nothing is asked of etcd before it has.
             EndSession::NoKernelWord => {
                 let until = live.renewed_at + live.timings.ttl + live.timings.margin;
