@@ -31,8 +31,8 @@
 //! [`machine::Election::deadline`] says when it wants to be woken. States are read off the facts after each event, so that
 //! a lost event cannot wedge them; what this node owns in etcd is known from the watch alone, so that an order whose
 //! answer never came needs no special case. All of it is `Clone + Eq + Hash` without clocks, sockets or logs, so that
-//! simulations and model checkers run the real thing (`tests/safety`), and transcripts show it to people
-//! (`tests/scenarios`).
+//! the simulation (`tests/safety`) and the model check (`tests/model`) run the real thing, and transcripts show it to
+//! people (`tests/scenarios`).
 
 pub mod action;
 pub mod contender;

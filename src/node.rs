@@ -13,6 +13,7 @@ pub mod conflict;
 pub mod etcd;
 pub mod filter;
 pub mod frame;
+pub mod guards;
 pub mod keeper;
 pub mod kernel;
 pub mod leftovers;

@@ -108,5 +108,10 @@ build_lab() {
     cargo build --release --locked -p vipd && cargo build --locked -p vipd-lab
 }
 
+# The daemon that can do without one of its guards, for the scenario that shows that each of them is missed.
+build_guards_off() {
+    cargo build --locked -p vipd --features guards-off --target-dir "$CARGO_TARGET_DIR/guards-off"
+}
+
 lab=$CARGO_TARGET_DIR/debug/vipd-lab
 export VIPD_BIN=${VIPD_BIN:-$CARGO_TARGET_DIR/release/vipd}

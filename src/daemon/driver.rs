@@ -10,8 +10,9 @@ use tracing::{debug, error, info, trace, warn};
 use super::memory::Memory;
 use super::tell;
 use crate::election::action::Action;
-use crate::election::event::{Event, LinkId, VipId};
+use crate::election::event::{Event, LeaseId, LinkId, VipId};
 use crate::election::machine::Election;
+use crate::election::session::Session;
 use crate::moment::Moment;
 use crate::node::announce::Announcer;
 use crate::node::clock::{Alarm, now};
@@ -77,8 +78,9 @@ impl Driver {
             };
             self.prepare(&event);
             trace!(?event);
-            let at = now();
+            let (at, before) = (now(), counted(&election));
             let actions = election.handle(event, at);
+            trace_pair(before, counted(&election), at);
             if let Some(end) = self.carry_out(actions, at) {
                 return self.finish(end);
             }
@@ -158,6 +160,23 @@ impl Driver {
             warn!("{}", chain(&e));
         }
         Ok(end)
+    }
+}
+
+/// The session's lease, and when the renewal of its newest counted pair was sent.
+fn counted(election: &Election) -> Option<(LeaseId, Moment)> {
+    match election.session() {
+        Session::Live(live) => Some((live.lease, live.counted_at?)),
+        Session::Silent { .. } | Session::Asking { .. } => None,
+    }
+}
+
+/// One line for each pair that counted, under a name of its own (`VIPD_LOG=info,vipd::pair=trace`): how long etcd was
+/// silent for this node, which is what the fence must outlast, is read from these and not guessed.
+fn trace_pair(before: Option<(LeaseId, Moment)>, after: Option<(LeaseId, Moment)>, at: Moment) {
+    if let Some((lease, sent)) = after.filter(|_| after != before) {
+        let millis = |moment: Moment| moment.as_nanos() / 1_000_000;
+        trace!(target: "vipd::pair", %lease, sent_ms = millis(sent), counted_ms = millis(at), "a pair counted");
     }
 }
 

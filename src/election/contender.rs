@@ -90,6 +90,8 @@ pub enum EndSession {
     NoKernelWord,
     /// A key of ours does not go: give back all with the lease.
     KeyStays,
+    /// Somebody stands before a turn that had come: within one history that cannot be.
+    NotFirstAnyMore,
 }
 
 /// Where a VIP stands on this node.
@@ -279,6 +281,11 @@ impl Contender {
         }
     }
 
+    /// Whether it goes by its turn having come.
+    fn has_turn(&self) -> bool {
+        matches!(self.state, State::Proving(_) | State::Taking { .. } | State::Holding { .. } | State::Paused { .. })
+    }
+
     // ---- facts ----
 
     /// The link can serve, or cannot.
@@ -367,7 +374,8 @@ impl Contender {
             }
             State::Taking { since, .. } => earliest([Some(*since + t.word_bound), live.fence]),
             State::Holding { announcing, .. } => earliest([announcing.due, live.fence]),
-            State::Paused { since, .. } => Some(*since + t.ttl),
+            State::Paused { since, .. } if self.is_off() => Some(*since + t.ttl),
+            State::Paused { since, .. } => Some(*since + t.word_bound.min(t.ttl)),
             State::Leaving { since, asked_since: None, .. } => Some(*since + t.word_bound),
             State::Leaving { asked_at, .. } => Some(*asked_at + t.retry),
         }

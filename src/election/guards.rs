@@ -15,16 +15,28 @@ pub enum Guard {
     PairTerm,
     /// The key is given back only when the address is off, in the kernel's word.
     OffBeforeRelease,
+    /// Without the kernel's word nothing is given back: the session ends, and with it, later, the lease.
+    KernelsWord,
     /// A turn is taken at once only after the owner's word.
     OwnersWord,
+    /// Who stood first during the last TTL is known only if all of it was seen: not after a re-read.
+    WholeTtl,
     /// After an unannounced loss the network is asked first.
     Probes,
-    /// A key whose deletion was ordered is dead to its owner.
+    /// After an unannounced loss a pair is counted first whose renewal was sent since.
+    FreshPair,
+    /// A key whose deletion was ordered, or whose turn was seen to end, is dead to its owner.
     OneTurn,
+    /// Own key seen gone: that turn ends at once.
+    KeyGone,
+    /// With its link down a holder gives its turn up only when etcd was heard since.
+    HeardSince,
     /// Late news of an older wish falls on the floor.
     Generations,
     /// Another cluster, or a revision that went back, is another history.
     OneHistory,
+    /// A turn that is not the first in its queue any more belongs to another history.
+    FirstStaysFirst,
 }
 
 /// Which guards stand.

@@ -317,6 +317,7 @@ impl Election {
     fn end_for(&mut self, why: EndSession, now: Moment, wants: &mut Wants) {
         let Session::Live(live) = &self.session else { return };
         match why {
+            EndSession::NotFirstAnyMore => self.another_history(now, wants),
             // The lease must end by itself, and nothing is asked of etcd before it has.
             EndSession::NoKernelWord => {
                 let until = live.renewed_at + live.timings.ttl + live.timings.margin;
@@ -401,7 +402,7 @@ impl Election {
                     live.renew_at = live.renew_at.min(live.renewed_at + RENEW_PAUSE);
                 }
                 if now >= live.renew_at {
-                    live.renew_at = now + live.timings.renew_every;
+                    live.renew_at = now + live.renew_after(now);
                     live.renewed_at = now;
                     wants.actions.push(Action::Renew { lease: live.lease });
                 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::event::{Change, Entry, LeaseId, Record, ShortRead};
+use super::guards::{Guard, Guards};
 use super::record::{Key, NodeRecord, Released, node_key};
 use crate::moment::Moment;
 
@@ -233,9 +234,10 @@ impl Picture {
     }
 
     /// How those ended that stood first for these addresses within the last TTL.
-    pub fn past(&self, addresses: &[IpAddr], now: Moment, ttl: Duration) -> Before {
+    pub fn past(&self, addresses: &[IpAddr], now: Moment, ttl: Duration, guards: &Guards) -> Before {
         let ends = || addresses.iter().filter_map(|a| self.ends.get(a)).flatten().filter(|e| now.since(e.at) <= ttl);
-        let all_seen = self.unbroken_since.is_some_and(|since| now.since(since) > ttl);
+        let unbroken = self.unbroken_since.is_some_and(|since| now.since(since) > ttl);
+        let all_seen = unbroken || !guards.on(Guard::WholeTtl);
         if ends().any(|e| !e.worded) {
             Before::Lost
         } else if all_seen && ends().next().is_some() {

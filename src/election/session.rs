@@ -5,6 +5,8 @@
 //! with what the watch has told. A renewal alone proves nothing: a stalled leader acknowledges renewals while another
 //! one leads, and some servers acknowledge revoked leases.
 
+use std::time::Duration;
+
 use super::event::{Header, LeaseId, Pair};
 use super::guards::{Guard, Guards};
 use super::picture::Picture;
@@ -94,13 +96,20 @@ impl Live {
     }
 
     /// Whether an address may be put or kept at `now` for at least `least`.
-    pub fn allows(&self, now: Moment, least: std::time::Duration) -> bool {
+    pub fn allows(&self, now: Moment, least: Duration) -> bool {
         self.fence.is_some_and(|fence| now + least <= fence)
     }
 
     /// Whether the fence is past (or there is none).
     pub fn is_fenced(&self, now: Moment) -> bool {
         self.fence.is_none_or(|fence| fence <= now)
+    }
+
+    /// From a renewal that is sent now to the next one.
+    pub fn renew_after(&self, now: Moment) -> Duration {
+        let t = &self.timings;
+        let is_silent = self.counted_at.is_some_and(|at| now.since(at) > t.renew_every * 3 / 2);
+        if is_silent && !self.is_fenced(now) { t.renew_silent } else { t.renew_every }
     }
 
     /// A renewal and its read were answered.

@@ -31,7 +31,7 @@ pub const WORD_BOUND: Duration = Duration::from_secs(2);
 /// However pressing, and however short the lease, renewals go out no faster than this.
 pub const RENEW_PAUSE: Duration = Duration::from_millis(50);
 
-/// The durations a session lives by. All but the first three do not depend on the lease.
+/// The durations a session lives by. All but the first four do not depend on the lease.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Timings {
     /// The lease's time to live.
@@ -40,6 +40,9 @@ pub struct Timings {
     pub margin: Duration,
     /// From one renewal to the next: TTL/10, for any TTL that is worth having.
     pub renew_every: Duration,
+    /// The same while none counts and there is a fence to save: TTL/25. Etcd is silent while it elects a leader, and
+    /// what was asked before may never be answered; whoever asks soon after the election loses least.
+    pub renew_silent: Duration,
     /// An order to etcd without a visible effect is given again after this.
     pub retry: Duration,
     /// A read that disagrees with the watch for this long: the watch is taken for deaf.
@@ -72,6 +75,7 @@ impl Timings {
             ttl,
             margin: margin.filter(|m| *m <= most_margin(ttl)).unwrap_or_default().max(least_margin(ttl)),
             renew_every: (ttl / 10).max(RENEW_PAUSE),
+            renew_silent: (ttl / 25).max(RENEW_PAUSE),
             retry: 500 * MS,
             deaf_after: 100 * MS,
             least_hold: 1000 * MS,
@@ -108,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_lease_of_no_length_is_not_renewed_without_pause() {
-        assert_eq!(Timings::new(Duration::ZERO, None).renew_every, RENEW_PAUSE);
+        let none = Timings::new(Duration::ZERO, None);
+        assert_eq!((none.renew_every, none.renew_silent), (RENEW_PAUSE, RENEW_PAUSE));
         assert_eq!(Timings::new(LEAST_TTL, None).renew_every, 300 * MS);
     }
 

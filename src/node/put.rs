@@ -25,6 +25,7 @@ use nix::errno::Errno;
 use tokio::sync::oneshot;
 
 use super::clock::now;
+use super::guards;
 use super::netlink::host_prefix;
 use crate::election::event::LinkId;
 use crate::election::lifetime::{SECOND, whole_seconds};
@@ -298,7 +299,7 @@ fn send_with_life(
     if matches!(over, Over::Until(before) if end <= before) {
         return Ok(None);
     }
-    bytes.live(seconds);
+    bytes.live(if guards::on(guards::Guard::KernelLifetime) { seconds } else { u32::MAX });
     pause::at(Step::Life);
     leave(exit, bytes.as_slice())?;
     pause::at(Step::Sent);

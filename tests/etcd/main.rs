@@ -110,19 +110,22 @@ impl Lab {
 
     /// Stands for `address` and returns the key with its create revision.
     async fn stand(&mut self, lease: LeaseId, address: &str) -> (Key, i64) {
-        let address: IpAddr = address.parse().unwrap();
-        let key = record::candidate_key(PREFIX, address, lease);
-        let record = CandidateRecord { node: "cp-1".into(), addresses: vec![address] };
-        let stand = Action::Stand { key: key.clone(), lease, record };
-        let create = loop {
-            self.order(stand.clone());
+        loop {
+            let key = self.order_stand(lease, address);
             let seen = self.next(|e| find(e, &key).map(|entry| entry.create));
             // As the election does: it repeats its orders.
             if let Ok(create) = tokio::time::timeout(Duration::from_secs(2), seen).await {
-                break create;
+                break (key, create);
             }
-        };
-        (key, create)
+        }
+    }
+
+    fn order_stand(&self, lease: LeaseId, address: &str) -> Key {
+        let address: IpAddr = address.parse().unwrap();
+        let key = record::candidate_key(PREFIX, address, lease);
+        let record = CandidateRecord { node: "cp-1".into(), addresses: vec![address] };
+        self.order(Action::Stand { key: key.clone(), lease, record });
+        key
     }
 }
 

@@ -131,6 +131,22 @@ async fn stepping_back_takes_the_key_and_says_the_word_but_only_for_that_create_
 }
 
 #[tokio::test]
+async fn standing_again_where_one_stands_writes_nothing() {
+    if !installed() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    let mut lab = Lab::start(cluster.urls());
+    let (lease, _) = lab.grant().await;
+    lab.stand(lease, "10.0.0.1").await;
+    let written = lab.pair(lease).await.read;
+    lab.order_stand(lease, "10.0.0.1");
+    assert!(lab.quiet(Duration::from_millis(300), |e| matches!(e, Event::Changed { .. }).then_some(())).await);
+    let read = lab.pair(lease).await.read;
+    assert_eq!((read.count, read.newest), (written.count, written.newest));
+}
+
+#[tokio::test]
 async fn revoking_says_the_word_first() {
     if !installed() {
         return;

@@ -53,6 +53,13 @@ fn top_ups_keep_it_while_the_fence_moves_and_nobody_is_bothered() {
         while let Some(one) = listener.try_next().unwrap() {
             news.push(one);
         }
+        // On a busy machine a cable is still coming up, and its own addresses with it.
+        let about_others = |n: &News| match n {
+            News::Link { .. } => true,
+            News::AddressNew(a) => ![V4, V6].contains(&a.ip.to_string().as_str()),
+            News::AddressGone(_) | News::Anything => false,
+        };
+        news.retain(|n| !about_others(n));
         // Two addresses for six seconds, about one event a second for each, all of them top-ups.
         // About twelve; a starved machine misses moments and makes up for them. Two a pair would be 24 and more.
         assert!((10..=22).contains(&news.len()), "{} events", news.len());

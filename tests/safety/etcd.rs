@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::rng::Rng;
 use super::store::Store;
 use crate::election::event::{Header, LeaseId};
 
@@ -105,20 +104,20 @@ impl Etcd {
     }
 
     /// Ends leases whose time is over; without a leader nothing ends.
-    pub(super) fn expire(&mut self, now: i64) {
+    pub(super) fn expire(&mut self, now: i64) -> Vec<LeaseId> {
         if now < self.leaderless_until {
-            return;
+            return Vec::new();
         }
         let over: Vec<LeaseId> = self.leases.iter().filter(|(_, l)| l.ends <= now).map(|(id, _)| *id).collect();
-        for lease in over {
-            self.revoke(lease);
+        for lease in &over {
+            self.revoke(*lease);
         }
+        over
     }
 
     /// The leader is gone (or its disk hangs for `stall`); another is elected after a while and gives every lease
     /// its full time.
-    pub(super) fn lose_leader(&mut self, stall: Option<i64>, now: i64, rng: &mut Rng) {
-        let election = rng.range(SECOND, 2 * SECOND);
+    pub(super) fn lose_leader(&mut self, stall: Option<i64>, election: i64, now: i64) {
         if let Some(stall) = stall {
             self.stalled = Some((self.leader, self.term, now + election + stall));
         }

@@ -3,135 +3,242 @@
 //! Not a copy of the core: [`crate::election::machine::Election`] itself, its adapters replaced by a world in which
 //! messages are late or lost, orders are carried out seconds after they were given up, clocks drift, processes freeze,
 //! die and return, the network parts, links flap, the kernel gives no word, keys are deleted by hand, leaders stall
-//! and backups are restored. The judge looks at the virtual kernels: no address on two nodes, ever. As long as nobody
-//! meddles with etcd's keys, every put must also be founded: its end before that of its lease, its candidate first.
+//! and backups are restored.
 //!
-//! `VIPD_WORLDS=100000 VIPD_SEED=7 cargo test --lib safety` runs more; one world again: `VIPD_WORLDS=1 VIPD_SEED=<it>`.
+//! The judge looks at the virtual kernels: no address on two nodes, ever (P1). As long as nobody meddles with etcd's keys,
+//! every put must be founded: its end before that of its lease, its candidate first. Nobody has an address for long
+//! without the turn, nobody gives a turn up blindly, and no session ends for a cause that is not so (P3). With one node
+//! in trouble somebody has the address again in time, and TTL + 5 s after the last fault each address has one holder, and
+//! everybody stands (P2). `verdict.rs` has the list.
+//!
+//! A world is its `Case`: a seed, nodes, weather and faults. One that goes wrong is shrunk to what it takes, printed as a
+//! piece of Rust to paste into [`must_be_right`], with a transcript. What the worlds contained is counted; a kind of
+//! fault, taking or end that never happened fails the test.
+//!
+//! `VIPD_WORLDS=100000 VIPD_SEED=7 cargo test --no-default-features --lib safety` runs more; one world again:
+//! `VIPD_WORLDS=1 VIPD_SEED=<it>`, and with `VIPD_TRACE=1` every fact and order of it if it goes wrong.
 
+mod case;
+mod coverage;
 mod etcd;
 mod faults;
 mod node;
 mod rng;
+mod runs;
+mod shrink;
 pub(super) mod store;
+mod verdict;
 mod world;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::Write;
 
-use crate::election::guards::{Guard, Guards};
-use faults::{Fault, Step, Trouble};
-use world::{Fate, World};
+use crate::election::guards::Guard;
+use case::{Case, Rough, Spec};
+use faults::{Fault, MS, Planned, SECOND, Step, Trouble, Whom};
+use runs::{Found, run};
+use verdict::{Kind, Wrong};
+use world::{Telling, Terms, World};
+
+/// In so many worlds everything on the coverage's list happens.
+const ENOUGH: u64 = 10_000;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
-/// What a world with two holders says.
-const OVERLAP: &str = "two nodes";
+#[test]
+fn never_two_holders() {
+    let (worlds, seed) = (number("VIPD_WORLDS", ENOUGH), number("VIPD_SEED", 1));
+    let (bad, coverage) = run(worlds, seed, &Terms::STRICT, Trouble::Any);
+    if let Some(found) = bad {
+        let Wrong { kind, text } = found.wrong();
+        panic!("world {}: {kind:?}: {text}\nIt shrinks to\n{}", found.case.seed, found.small().report());
+    }
+    // Not by println, which the test harness keeps to itself: what was covered belongs into every log.
+    let takings = coverage.takings();
+    let shown = writeln!(std::io::stdout(), "safety: {worlds} worlds from seed {seed}, {takings} takings\n{coverage}");
+    shown.expect("standard output takes the coverage");
+    if worlds >= ENOUGH {
+        assert_eq!(coverage.gaps(), Vec::<&str>::new(), "never happened, or is not on the list");
+    }
+}
 
-/// Runs worlds on all cores; the first that goes wrong in this way, and how many takings there were in all.
-fn run(worlds: u64, seed: u64, guards: &Guards, trouble: Trouble, wrong: &str) -> (Option<(u64, Fate)>, u64) {
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let (found, takes) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for core in 0..cores {
-            let (found, takes) = (&found, &takes);
-            scope.spawn(move || {
-                for s in (seed + core..seed + worlds).step_by(cores as usize) {
-                    if found.load(Ordering::Relaxed) <= s {
-                        return;
-                    }
-                    let fate = World::new(s, guards.clone(), trouble, false).run();
-                    takes.fetch_add(fate.takes, Ordering::Relaxed);
-                    if fate.wrong.is_some_and(|w| w.contains(wrong)) {
-                        found.fetch_min(s, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    let bad = Some(found.into_inner()).filter(|s| *s != u64::MAX);
-    (bad.map(|s| (s, World::new(s, guards.clone(), trouble, true).run())), takes.into_inner())
+/// What a shrunk world that was found once becomes, when what was wrong is mended.
+fn must_be_right(case: Case) {
+    let found = Found { case, terms: Terms::STRICT };
+    assert!(found.told(Telling::Nothing).wrong.is_none(), "{}", found.report());
 }
 
 #[test]
-fn never_two_holders() {
-    let (worlds, seed) = (number("VIPD_WORLDS", 5000), number("VIPD_SEED", 1));
-    let (bad, takes) = run(worlds, seed, &Guards::default(), Trouble::Any, "");
-    if let Some((world, fate)) = bad {
-        panic!("world {world}: {}\n{}", fate.wrong.unwrap_or_default(), fate.trace.join("\n"));
-    }
-    println!("safety: {worlds} worlds from seed {seed}, {takes} takings, no overlap, one holder at every end");
-    assert!(takes > worlds, "a world where nobody ever takes the VIP shows nothing");
+fn a_paused_turn_without_the_kernels_word_ends() {
+    // The turn was kept for a TTL before the bound for the kernel's word began: nobody had the address for 12 s.
+    let node = |id| Spec { id, vips: vec![vec![100]] };
+    must_be_right(Case {
+        seed: 1,
+        nodes: vec![node(0), node(1)],
+        rough: vec![],
+        lasts: 0,
+        faults: vec![
+            Planned { at: 13 * SECOND, lasts: 13 * SECOND, fault: Fault::Wordless(Whom::Holder), chance: 0 },
+            Planned { at: 15 * SECOND, lasts: 4 * SECOND, fault: Fault::Freeze(Whom::Holder), chance: 0 },
+        ],
+    });
 }
 
-/// The simulation bites: with a guard off it must find an overlap. A guard that nothing misses is untested.
-fn must_miss(guard: Guard, faults: &'static [fn(usize) -> Fault]) {
-    must_miss_in(guard, Trouble::Only(faults));
+/// The simulation bites: with a guard off it must find a world that goes wrong, and show by a small one what the guard is
+/// for. A guard that nothing misses is untested.
+fn must_miss(guard: Guard, kind: Kind, trouble: Trouble) {
+    let terms = Terms { without: Some(guard), judges: Some(kind), ..Terms::STRICT };
+    let (found, _) = run(20_000, 1, &terms, trouble);
+    let found = found.unwrap_or_else(|| panic!("nothing misses {guard:?}"));
+    println!("without {guard:?}: world {}: {}", found.case.seed, found.wrong().text);
+    let fine = World::new(found.case.clone(), Terms::STRICT).run();
+    assert!(fine.wrong.is_none(), "that world must be safe with {guard:?}: {:?}", fine.wrong);
+    let small = found.small();
+    println!("which shrinks to\n{}", small.report());
+    assert_eq!(small.wrong().kind, kind);
+    assert!(small.case.faults.len() <= found.case.faults.len().min(5), "{}", small.case);
 }
 
-fn must_miss_in(guard: Guard, trouble: Trouble) {
-    let (worlds, seed) = (number("VIPD_WORLDS", 20_000), number("VIPD_SEED", 1));
-    let (found, _) = run(worlds, seed, &Guards::without(guard), trouble, OVERLAP);
-    let (world, fate) = found.unwrap_or_else(|| panic!("nothing misses {guard:?}"));
-    let wrong = fate.wrong.unwrap_or_default();
-    println!("without {guard:?}: world {world}: {wrong}");
-    let (fine, _) = run(1, world, &Guards::default(), trouble, "");
-    assert!(fine.is_none(), "that world must be safe with {guard:?}");
+#[test]
+fn a_world_that_goes_wrong_shrinks_to_what_it_takes() {
+    let terms = Terms { without: Some(Guard::OwnersWord), judges: Some(Kind::TwoHolders), ..Terms::STRICT };
+    let (found, _) = run(20_000, 1, &terms, Trouble::Any);
+    let found = found.expect("a world of any faults that misses the owner's word");
+    let small = found.small();
+    println!("world {} of {} faults shrinks to\n{}", found.case.seed, found.case.faults.len(), small.report());
+    assert_eq!(small.wrong().kind, Kind::TwoHolders);
+    assert!(small.case.faults.len() <= 2 && small.case.nodes.len() <= 3, "{}", small.case);
 }
+
+const HOLDER: Whom = Whom::Holder;
 
 #[test]
 fn the_fence_is_missed() {
-    must_miss(Guard::Fence, &[Fault::CutAll, Fault::Freeze]);
+    must_miss(Guard::Fence, Kind::TwoHolders, Trouble::Only(&[Fault::CutAll(HOLDER), Fault::Freeze(HOLDER)]));
 }
 
 #[test]
 fn counting_from_the_send_is_missed() {
-    must_miss(Guard::CountFromSend, &[Fault::CutAll, Fault::Slow]);
+    must_miss(Guard::CountFromSend, Kind::TwoHolders, Trouble::Only(&[Fault::CutAll(HOLDER), Fault::Slow(HOLDER)]));
 }
 
 #[test]
 fn off_before_release_is_missed() {
-    must_miss(Guard::OffBeforeRelease, &[Fault::Stop, Fault::Wordless]);
+    must_miss(
+        Guard::OffBeforeRelease,
+        Kind::TwoHolders,
+        Trouble::Only(&[Fault::Stop(HOLDER), Fault::Wordless(HOLDER)]),
+    );
+}
+
+#[test]
+fn the_kernels_word_is_missed() {
+    // No word for ever so long: without it the session must end, else nobody gets the turn.
+    let story: &[Step] = &[(7000, 30_000, Fault::Wordless(HOLDER)), (8000, 30_000, Fault::LinkDown(HOLDER))];
+    must_miss(Guard::KernelsWord, Kind::Nobody, Trouble::Story(story));
 }
 
 #[test]
 fn generations_are_missed() {
     // The link flaps; the kernel's word that the address is off comes a second time when it is on again.
-    let story: &[Step] = &[(7000, 50, Fault::LinkDown), (7700, 6000, Fault::Wordless), (8400, 0, Fault::Stop)];
-    must_miss_in(Guard::Generations, Trouble::Story(story));
+    let story: &[Step] =
+        &[(7000, 50, Fault::LinkDown(HOLDER)), (7700, 6000, Fault::Wordless(HOLDER)), (8400, 0, Fault::Stop(HOLDER))];
+    must_miss(Guard::Generations, Kind::TwoHolders, Trouble::Story(story));
 }
 
 #[test]
 fn the_read_of_the_pair_is_missed() {
-    must_miss(Guard::PairRead, &[Fault::Deaf, |_| Fault::DeleteKey]);
+    must_miss(Guard::PairRead, Kind::TwoHolders, Trouble::Only(&[Fault::Deaf(HOLDER), Fault::DeleteKey]));
 }
 
 #[test]
 fn the_term_of_the_pair_is_missed() {
     // The stalled leader acknowledges renewals until the next one ends the lease, and then nobody hears of that.
-    let story: &[Step] = &[(7000, 15_000, |_| Fault::StallLeader), (12_900, 8000, Fault::CutAll)];
-    must_miss_in(Guard::PairTerm, Trouble::Story(story));
+    let story: &[Step] = &[(7000, 15_000, Fault::StallLeader), (12_900, 8000, Fault::CutAll(HOLDER))];
+    must_miss(Guard::PairTerm, Kind::TwoHolders, Trouble::Story(story));
 }
 
 #[test]
 fn one_history_is_missed() {
     // The holder freezes after a backup, another takes the VIP, the backup is restored: both have their turn in it.
     let story: &[Step] =
-        &[(8000, 0, |_| Fault::BackUp), (8700, 14_000, Fault::Freeze), (16_000, 0, |_| Fault::Restore)];
-    must_miss_in(Guard::OneHistory, Trouble::Story(story));
+        &[(8000, 0, Fault::BackUp), (8700, 14_000, Fault::Freeze(HOLDER)), (16_000, 0, Fault::Restore)];
+    must_miss(Guard::OneHistory, Kind::TwoHolders, Trouble::Story(story));
+}
+
+#[test]
+fn a_turn_that_stays_first_is_missed() {
+    // As before, but the restored store has grown past all that the second holder had seen before it hears of it: it
+    // finds the frozen one's key before its own. Seldom (one in 20,000 of a story), so here is the one, shrunk.
+    let node = |id| Spec { id, vips: vec![vec![100], vec![101], vec![200]] };
+    let case = Case {
+        seed: 17652,
+        nodes: (0..4).map(node).collect(),
+        rough: vec![Rough::WatchBreaks],
+        lasts: 0,
+        faults: vec![
+            Planned { at: 8 * SECOND, lasts: 0, fault: Fault::BackUp, chance: 0 },
+            Planned { at: 9 * SECOND, lasts: 14 * SECOND, fault: Fault::Freeze(HOLDER), chance: 0 },
+            Planned { at: 16_100 * MS, lasts: 0, fault: Fault::Restore, chance: 745 },
+            Planned { at: 21_400 * MS, lasts: 0, fault: Fault::StopNow(Whom::Last), chance: 0 },
+        ],
+    };
+    let without = Terms { without: Some(Guard::FirstStaysFirst), judges: Some(Kind::TwoHolders), ..Terms::STRICT };
+    let wrong = Found { case: case.clone(), terms: without }.told(Telling::Nothing).wrong;
+    assert!(wrong.is_some(), "nothing misses it in this world any more: look for another");
+    must_be_right(case);
 }
 
 #[test]
 fn the_owners_word_is_missed() {
-    must_miss(Guard::OwnersWord, &[|_| Fault::DeleteKey, |_| Fault::RevokeEarly]);
+    must_miss(Guard::OwnersWord, Kind::TwoHolders, Trouble::Only(&[Fault::DeleteKey, Fault::RevokeEarly]));
+}
+
+#[test]
+fn having_seen_the_whole_ttl_is_missed() {
+    // The holder's key is deleted and it does not hear of it. The second one stops, with its word, before it knows that
+    // it is first; the third was not told of the holder's end, for its watch had just broken.
+    let story: &[Step] = &[
+        (7000, 3000, Fault::Deaf(HOLDER)),
+        (7000, 3000, Fault::Lag(Whom::Next)),
+        (7100, 0, Fault::WatchBreaks(Whom::Last)),
+        (7110, 0, Fault::DeleteFirst),
+        (7200, 0, Fault::Stop(Whom::First)),
+    ];
+    must_miss(Guard::WholeTtl, Kind::TwoHolders, Trouble::Exactly(story));
 }
 
 #[test]
 fn probes_are_missed() {
-    must_miss(Guard::Probes, &[|_| Fault::DeleteKey, |_| Fault::RevokeEarly]);
+    must_miss(Guard::Probes, Kind::TwoHolders, Trouble::Only(&[Fault::DeleteKey, Fault::RevokeEarly]));
+}
+
+#[test]
+fn the_fresh_pair_is_missed() {
+    // The keys of the first two are deleted at once. The second one is told of the first deletion only: it and the third
+    // ask the network at the same time, and nobody answers either.
+    let story: &[Step] = &[(7000, 0, Fault::DeleteFirst), (7000, 0, Fault::DeleteFirst)];
+    must_miss(Guard::FreshPair, Kind::TwoHolders, Trouble::Exactly(story));
 }
 
 #[test]
 fn turns_that_end_once_are_missed() {
-    must_miss(Guard::OneTurn, &[Fault::LinkDown, Fault::CutEtcd]);
+    must_miss(Guard::OneTurn, Kind::TwoHolders, Trouble::Only(&[Fault::LinkDown(HOLDER), Fault::CutEtcd(HOLDER)]));
+}
+
+#[test]
+fn keys_that_stay_dead_are_missed() {
+    // A key that was written over has our name and is nobody's: who takes it for its own never stands again.
+    must_miss(Guard::OneTurn, Kind::DoesNotStand, Trouble::Only(&[Fault::Overwrite]));
+}
+
+#[test]
+fn letting_go_with_the_key_is_missed() {
+    must_miss(Guard::KeyGone, Kind::Silent, Trouble::Only(&[Fault::DeleteKey, Fault::Overwrite]));
+}
+
+#[test]
+fn giving_up_only_when_etcd_was_heard_is_missed() {
+    must_miss(Guard::HeardSince, Kind::GivenUpBlindly, Trouble::Only(&[Fault::OnlyLinkDown(HOLDER)]));
 }

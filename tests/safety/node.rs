@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::case::Spec;
 use super::rng::Rng;
 use crate::election::action::{Action, Wish};
 use crate::election::event::{Generation, LeaseId, LinkId, Outcome, VipId};
@@ -34,8 +35,13 @@ pub(super) struct Wanted {
 }
 
 pub(super) struct Node {
-    pub(super) name: String,
+    /// Its number in the case; its place among the nodes is another matter.
+    pub(super) id: usize,
     pub(super) plan: Plan,
+    /// The chance of its messages, of its watch, and of its kernel.
+    pub(super) wire: Rng,
+    pub(super) watch: Rng,
+    pub(super) chance: Rng,
     /// The election's one timer: when, and which.
     pub(super) tick: (i64, u64),
     /// The number its link has now.
@@ -69,17 +75,32 @@ pub(super) struct Node {
     pub(super) deaf_until: i64,
     /// Deletions of addresses have no effect and no answer.
     pub(super) wordless_until: i64,
+    /// When the newest read was sent that etcd answered, and when the link was lost.
+    pub(super) heard_at: i64,
+    pub(super) link_lost_at: i64,
+    /// When a stopped daemon is started again.
+    pub(super) back_at: i64,
+    /// Something was wrong with it up to then; or with its messages.
+    pub(super) troubled_until: i64,
+    pub(super) rough_until: i64,
+    /// How each VIP's next taking would come about.
+    pub(super) way: BTreeMap<VipId, &'static str>,
     rate: f64,
     offset: i64,
 }
 
 impl Node {
-    /// A node whose clock runs at a rate up to 1 % from etcd's: `fast` or slow.
-    pub(super) fn new(name: String, plan: Plan, fast: bool, rng: &mut Rng) -> Self {
-        let off = rng.range(0, 10_001) as f64 / 1e6;
+    /// A node whose clock runs at a rate up to 1 % from etcd's if it drifts: all of a world's are fast, or slow.
+    pub(super) fn new(spec: &Spec, seed: u64, drifts: bool) -> Self {
+        let fast = Rng::stream(seed, "fast", 0).one_in(2);
+        let mut rng = Rng::stream(seed, "node", spec.id);
+        let off = if drifts { rng.range(0, 10_001) as f64 / 1e6 } else { 0.0 };
         Self {
-            name,
-            plan,
+            id: spec.id,
+            plan: spec.plan(),
+            wire: Rng::stream(seed, "wire", spec.id),
+            watch: Rng::stream(seed, "watch", spec.id),
+            chance: Rng::stream(seed, "kernel", spec.id),
             tick: (0, 0),
             link: LinkId(2),
             stream: 0,
@@ -103,6 +124,12 @@ impl Node {
             slow_until: 0,
             deaf_until: 0,
             wordless_until: 0,
+            heard_at: 0,
+            link_lost_at: 0,
+            back_at: 0,
+            troubled_until: 0,
+            rough_until: 0,
+            way: BTreeMap::new(),
             rate: if fast { 1.0 + off } else { 1.0 - off },
             offset: rng.range(1_000_000_000, 1_000_000_000_000),
         }
@@ -140,9 +167,10 @@ impl Node {
         self.kernel.clear(); // the left-overs go before anything else
         self.wishes.clear();
         self.watching = false;
+        self.way.clear();
         self.former_lease = self.lease.take();
         let settings = Settings {
-            node: self.name.clone(),
+            node: format!("n{}", self.id),
             version: String::new(),
             prefix: "vipd".into(),
             margin: None,

@@ -1,4 +1,7 @@
 //! A small seeded source of chance (SplitMix64), so that a world is its seed.
+//!
+//! Every part of a world draws from a stream of its own: leaving a fault or a node out then shifts nobody else's chance,
+//! without which a world that goes wrong could not be made smaller.
 
 #[derive(Clone, Debug)]
 pub(super) struct Rng(u64);
@@ -6,6 +9,13 @@ pub(super) struct Rng(u64);
 impl Rng {
     pub(super) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1)
+    }
+
+    /// The stream of this name and number.
+    pub(super) fn stream(seed: u64, name: &str, number: usize) -> Self {
+        let mut mixed = Self::new(seed ^ number as u64);
+        let hash = name.bytes().fold(mixed.next(), |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
+        Self::new(hash)
     }
 
     pub(super) fn next(&mut self) -> u64 {

@@ -23,6 +23,12 @@ struct Item {
     value: Value,
 }
 
+impl Item {
+    fn stands_for(&self, ip: IpAddr) -> bool {
+        matches!(&self.value, Value::Candidate(r) if r.addresses.contains(&ip))
+    }
+}
+
 /// What one revision changed, for the watchers.
 pub(in crate::election) type Revision = (i64, Vec<Change>);
 
@@ -51,8 +57,31 @@ impl Store {
 
     /// Who stands first for an address.
     pub(in crate::election) fn first(&self, ip: IpAddr) -> Option<&Key> {
-        let names = |i: &Item| matches!(&i.value, Value::Candidate(r) if r.addresses.contains(&ip));
-        self.items.iter().filter(|(_, i)| names(i)).min_by_key(|(_, i)| i.create).map(|(k, _)| k)
+        self.first_of(ip).map(|(k, _)| k)
+    }
+
+    /// Under which lease the first one stands for an address.
+    pub(in crate::election) fn first_lease(&self, ip: IpAddr) -> Option<LeaseId> {
+        self.first_of(ip).map(|(_, i)| i.lease)
+    }
+
+    fn first_of(&self, ip: IpAddr) -> Option<(&Key, &Item)> {
+        self.items.iter().filter(|(_, i)| i.stands_for(ip)).min_by_key(|(_, i)| i.create)
+    }
+
+    /// The leases of all who stand for an address, in the queue's order.
+    pub(in crate::election) fn queue(&self, ip: IpAddr) -> Vec<LeaseId> {
+        let mut queue: Vec<_> = self.items.values().filter(|i| i.stands_for(ip)).collect();
+        queue.sort_by_key(|i| i.create);
+        queue.into_iter().map(|i| i.lease).collect()
+    }
+
+    /// Whether this candidate stands first for one of its addresses.
+    pub(in crate::election) fn is_first(&self, key: &Key) -> bool {
+        match self.items.get(key).map(|i| &i.value) {
+            Some(Value::Candidate(r)) => r.addresses.iter().any(|ip| self.first(*ip) == Some(key)),
+            Some(Value::Node(_) | Value::Foreign) | None => false,
+        }
     }
 
     /// 0 if there is no such key.

@@ -1,37 +1,69 @@
 //! The world: a queue of things that happen, in true time.
 
+mod judge;
 mod kernel;
+mod tell;
 mod trouble;
 mod wire;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::net::{IpAddr, Ipv4Addr};
 
+use super::case::{Case, Rough};
+use super::coverage::Coverage;
 use super::etcd::Etcd;
-use super::faults::{Planned, Trouble, by_hand, plan};
+use super::faults::{MS, Planned, SECOND};
 use super::node::{Node, Wanted};
-use super::rng::Rng;
-use crate::election::action::{Action, Note};
-use crate::election::event::{Event, LinkId, VipId};
-use crate::election::guards::Guards;
-use crate::plan::{Plan, PlannedVip};
+use super::verdict::{Kind, Wrong};
+use crate::election::action::Action;
+use crate::election::event::{Event, LeaseId, LinkId, VipId};
+use crate::election::guards::{Guard, Guards};
+use judge::Judge;
 use wire::Request;
 
-const MS: i64 = 1_000_000;
-const SECOND: i64 = 1000 * MS;
 const TTL: i64 = 5 * SECOND;
-/// After the last fault, one holder within this.
-const HEALED_WITHIN: i64 = TTL + 10 * SECOND;
+/// After the last fault, one holder within this. A fault is over when nothing of it is left ([`Planned::over`]); what
+/// follows from it may still have to run its course: a lease that has its full time again, which is the TTL, and probes,
+/// back-off or a kernel's word, which are the rest.
+const HEALED_WITHIN: i64 = TTL + 5 * SECOND;
+/// How often etcd and the judge look at the clock.
+const LOOKS_EVERY: i64 = 37 * MS;
 
 /// A world has a few ten thousand happenings; one that has more spins on the spot.
 const HAPPENINGS_MOST: u64 = 300_000;
 
 /// How a world ended.
 pub(super) struct Fate {
-    pub(super) wrong: Option<String>,
-    pub(super) trace: Vec<String>,
-    pub(super) takes: u64,
+    pub(super) wrong: Option<Wrong>,
+    pub(super) coverage: Coverage,
+    /// What happened, for people.
+    pub(super) told: Vec<String>,
+}
+
+/// How much a world tells.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Telling {
+    /// Nothing, which is several times as fast.
+    Nothing,
+    /// What matters.
+    Story,
+    /// Every fact and order, for who looks for a mistake in the election itself.
+    Everything,
+}
+
+/// What may be different from world to world without being a part of it.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    /// A guard that is off.
+    pub(super) without: Option<Guard>,
+    /// Only this is judged; none: everything.
+    pub(super) judges: Option<Kind>,
+    pub(super) telling: Telling,
+}
+
+impl Terms {
+    /// All guards, everything judged, nothing told.
+    pub(super) const STRICT: Self = Self { without: None, judges: None, telling: Telling::Nothing };
 }
 
 enum Happening {
@@ -69,6 +101,7 @@ enum Happening {
     AtEtcd {
         node: usize,
         life: u64,
+        sent: i64,
         request: Request,
     },
     ReadAll {
@@ -82,8 +115,13 @@ enum Happening {
         round: u64,
         left: u32,
     },
-    Expire,
+    /// etcd and the judge look at the clock.
+    Look,
     Fault(Planned),
+    Rob {
+        node: usize,
+        until: i64,
+    },
     Start {
         node: usize,
     },
@@ -93,65 +131,56 @@ enum Happening {
 }
 
 pub(super) struct World {
-    rng: Rng,
+    case: Case,
+    terms: Terms,
+    guards: Guards,
     now: i64,
     seq: u64,
     queue: BinaryHeap<Reverse<(i64, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     etcd: Etcd,
     nodes: Vec<Node>,
-    guards: Guards,
+    /// Whose lease it is.
+    owners: BTreeMap<LeaseId, usize>,
+    /// Another host answers for the addresses until then.
+    squatted_until: i64,
+    /// No message is lost or late any more, and no watch breaks, from here on.
+    calm_from: i64,
+    /// From here on nothing that went wrong has anything still to come: also no message that was sent late before, and no
+    /// daemon that has still to start.
     healed_at: i64,
-    /// Every put must be founded. Not while somebody meddles with etcd's keys, nor without a guard: there only overlaps
-    /// are judged.
-    strict: bool,
-    /// Nodes have different groupings of the same addresses: safe, but they may wait for each other.
-    mixed: bool,
-    traced: bool,
-    /// Whether nodes change the member they ask.
-    rotates: bool,
+    judge: Judge,
     fate: Fate,
 }
 
 impl World {
-    /// The world of this seed; `traced` keeps what happened, for people, and costs most of the time.
-    pub(super) fn new(seed: u64, guards: Guards, trouble: Trouble, traced: bool) -> Self {
-        let mut rng = Rng::new(seed);
-        let alike = plans(&mut rng);
-        let mixed = rng.one_in(8);
-        let fast = rng.one_in(2);
-        let nodes: Vec<_> = (0..rng.range(3, 6))
-            .map(|i| {
-                let plan = if mixed { plans(&mut rng) } else { alike.clone() };
-                Node::new(format!("n{i}"), plan, fast, &mut rng)
-            })
-            .collect();
-        let faults = plan(nodes.len(), trouble, &mut rng);
-        let rotates = rng.one_in(2);
-        let by_hand = faults.iter().any(|f| by_hand(f.fault));
+    pub(super) fn new(case: Case, terms: Terms) -> Self {
+        let drifts = case.rough.contains(&Rough::Drift);
+        let nodes: Vec<_> = case.nodes.iter().map(|spec| Node::new(spec, case.seed, drifts)).collect();
+        let calm_from = case.faults.iter().map(Planned::over).max().unwrap_or(0).max(case.lasts);
         let mut world = Self {
-            rng,
+            guards: terms.without.map_or_else(Guards::default, Guards::without),
+            judge: Judge::new(&case, &terms),
+            terms,
             now: 0,
             seq: 0,
             queue: BinaryHeap::new(),
             happenings: BTreeMap::new(),
             etcd: Etcd::new(),
             nodes,
-            strict: guards == Guards::default() && !by_hand,
-            guards,
-            healed_at: 0,
-            mixed,
-            traced,
-            rotates,
-            fate: Fate { wrong: None, trace: Vec::new(), takes: 0 },
+            owners: BTreeMap::new(),
+            squatted_until: 0,
+            calm_from,
+            healed_at: calm_from,
+            fate: Fate { wrong: None, coverage: Coverage::default(), told: Vec::new() },
+            case,
         };
         for node in 0..world.nodes.len() {
-            let at = world.rng.range(0, SECOND);
+            let at = world.nodes[node].wire.range(0, SECOND);
             world.at(at, Happening::Start { node });
         }
-        world.at(10 * MS, Happening::Expire);
-        for fault in faults {
-            world.healed_at = world.healed_at.max(fault.at + fault.lasts);
+        world.at(10 * MS, Happening::Look);
+        for fault in world.case.faults.clone() {
             world.at(fault.at, Happening::Fault(fault));
         }
         world
@@ -163,17 +192,6 @@ impl World {
         self.happenings.insert(self.seq, what);
     }
 
-    fn trace(&mut self, text: impl FnOnce() -> String) {
-        if !self.traced {
-            return;
-        }
-        let line = format!("{:9.4} {}", self.now as f64 / 1e9, text());
-        self.fate.trace.push(line);
-        if self.fate.trace.len() > 400 {
-            self.fate.trace.remove(0);
-        }
-    }
-
     pub(super) fn run(mut self) -> Fate {
         let mut left = HAPPENINGS_MOST;
         while let Some(Reverse((when, seq))) = self.queue.pop() {
@@ -182,7 +200,8 @@ impl World {
             }
             left -= 1;
             if left == 0 {
-                self.fate.wrong = Some("it spins: too much happens".into());
+                self.wrong(Kind::Spins, || "too much happens".into());
+                break;
             }
             self.now = when;
             if let Some(what) = self.happenings.remove(&seq) {
@@ -190,33 +209,32 @@ impl World {
             }
         }
         if self.fate.wrong.is_none() {
+            self.now = self.healed_at + HEALED_WITHIN;
             self.judge_end();
         }
         self.fate
     }
 
-    /// After the last fault everything heals: one holder for every VIP.
-    fn judge_end(&mut self) {
-        if self.mixed {
-            return;
-        }
-        let all: Vec<IpAddr> = self.nodes[0].plan.vips.iter().flat_map(|v| v.addresses.clone()).collect();
-        for ip in all {
-            let holders = self.nodes.iter().filter(|n| n.has_any(&[ip])).count();
-            if holders != 1 {
-                let states: Vec<_> = self.nodes.iter().map(|n| format!("{} {:?}", n.name, n.election)).collect();
-                self.trace(|| states.join("\n"));
-                self.fate.wrong = Some(format!("{holders} holders of {ip} long after the last fault"));
-            }
-        }
+    /// Weather that makes messages late or lost ends with the faults: what is promised about healing is promised of a
+    /// network that works. The rest is every day's.
+    fn rough(&self, rough: Rough) -> bool {
+        let ends = matches!(rough, Rough::Lost | Rough::Late | Rough::Twice | Rough::WatchBreaks);
+        (!ends || self.now < self.calm_from) && self.case.rough.contains(&rough)
+    }
+
+    /// Something that went wrong before still has something to come then: nothing has healed before that.
+    fn still_to_come(&mut self, when: i64) {
+        self.healed_at = self.healed_at.max(when);
     }
 
     /// A short delay, now and then a long one.
-    fn delay(&mut self) -> i64 {
-        match self.rng.range(0, 60) {
-            0 => self.rng.range(100 * MS, 700 * MS),
-            1..=5 => self.rng.range(5 * MS, 100 * MS),
-            _ => self.rng.range(MS / 10, 4 * MS),
+    fn delay(&mut self, node: usize) -> i64 {
+        let waits = self.rough(Rough::Waits);
+        let rng = &mut self.nodes[node].wire;
+        match rng.range(0, 60) {
+            0 if waits => rng.range(100 * MS, 700 * MS),
+            1..=5 if waits => rng.range(5 * MS, 100 * MS),
+            _ => rng.range(MS / 10, 4 * MS),
         }
     }
 
@@ -256,17 +274,25 @@ impl World {
             | Happening::ReadAll { .. }
             | Happening::Probe { .. } => {}
             Happening::KernelEnds { node, vip, id } => self.kernel_ends(node, vip, id),
-            Happening::AtEtcd { node, life, request } => self.at_etcd(node, life, request),
-            Happening::Expire => {
-                self.etcd.expire(self.now);
-                self.tell_watchers();
-                self.at(self.now + 37 * MS, Happening::Expire);
-            }
+            Happening::AtEtcd { node, life, sent, request } => self.at_etcd(node, life, sent, request),
+            Happening::Look => self.look(),
             Happening::Fault(fault) => self.fault(fault),
+            Happening::Rob { node, until } => self.rob(node, until),
             Happening::Start { node } => self.start(node),
             Happening::LinkBack { node } => self.link_news(node),
             Happening::Hurry { node } => self.tell(node, 0, Event::StopNow),
         }
+    }
+
+    fn look(&mut self) {
+        for lease in self.etcd.expire(self.now) {
+            self.fate.coverage.see("lease ended by its clock");
+            let whose = self.whose(lease);
+            self.say("etcd", || format!("the lease of {whose} ends by its clock"));
+        }
+        self.tell_watchers();
+        self.judge_look();
+        self.at(self.now + LOOKS_EVERY, Happening::Look);
     }
 
     // ---- the daemon ----
@@ -277,18 +303,34 @@ impl World {
         }
         if self.nodes[node].wordless_until > self.now {
             // Left-overs that the kernel does not take off: it does not start. Its unit tries again.
-            return self.at(self.now + 500 * MS, Happening::Start { node });
+            self.fate.coverage.see("start held up by left-overs");
+            let again = self.now + 500 * MS;
+            self.still_to_come(again);
+            return self.at(again, Happening::Start { node });
         }
-        self.trace(|| format!("n{node} starts"));
+        self.say_of(node, || "starts".into());
         let guards = self.guards.clone();
         let actions = self.nodes[node].boot(&guards, self.now);
         if let Some(lease) = self.nodes[node].former_lease {
+            self.cover_start(lease);
             self.send(node, Request::Former { lease });
         }
         self.carry_out(node, actions);
         let life = self.nodes[node].life;
         self.at(self.now, Happening::ReadAll { node, life });
         self.link_news(node);
+    }
+
+    /// What an earlier life of the daemon left in etcd.
+    fn cover_start(&mut self, former: LeaseId) {
+        let keys = self.etcd.store.keys_of(former);
+        if !keys.iter().any(|k| self.etcd.store.candidates().contains(k)) {
+            return;
+        }
+        self.fate.coverage.see("started with old keys standing");
+        if keys.iter().any(|k| self.etcd.store.is_first(k)) {
+            self.fate.coverage.see("started behind its own old key, which is first");
+        }
     }
 
     fn link_news(&mut self, node: usize) {
@@ -298,6 +340,9 @@ impl World {
     }
 
     fn say_link(&mut self, node: usize, link: Option<LinkId>) {
+        if link.is_none() {
+            self.nodes[node].link_lost_at = self.now;
+        }
         for vip in self.nodes[node].vips() {
             self.tell(node, MS / 10, Event::Link { vip, link });
         }
@@ -311,14 +356,12 @@ impl World {
     fn fact(&mut self, node: usize, event: Event) {
         let now = self.nodes[node].local(self.now);
         let Some(election) = &mut self.nodes[node].election else { return };
-        let quiet = matches!(event, Event::Tick | Event::PairAnswered(_));
-        let shown = if quiet || !self.traced { String::new() } else { format!("{event:?}") };
+        let shown = if self.terms.telling == Telling::Everything { format!("<- {event:?}") } else { String::new() };
         let actions = election.handle(event, now);
         let deadline = election.deadline(now);
-        if !quiet {
-            self.trace(|| format!("n{node} <- {shown:.300}"));
-        }
+        self.say_all(node, || shown);
         self.carry_out(node, actions);
+        self.judge_wishes(node, now);
         if let (Some(at), true) = (deadline, self.nodes[node].election.is_some()) {
             let (when, life) = (self.nodes[node].true_time(at), self.nodes[node].life);
             if self.nodes[node].tick.0 != when {
@@ -330,47 +373,39 @@ impl World {
     }
 
     fn carry_out(&mut self, node: usize, actions: Vec<Action>) {
+        let life = self.nodes[node].life;
         for action in actions {
-            if !matches!(action, Action::Renew { .. }) {
-                self.trace(|| format!("n{node} -> {action:?}"));
-            }
+            self.say_all(node, || format!("-> {action:?}"));
             match action {
-                Action::Tell(Note::Took { .. }) => self.fate.takes += 1,
-                Action::Tell(_) | Action::Announce { .. } => {}
+                Action::Tell(note) => self.noted(node, &note),
+                Action::Announce { .. } => {}
                 Action::Put { vip, generation, link, wish } => {
                     let wishes = &mut self.nodes[node].wishes;
                     let same = wishes.remove(&vip).filter(|w| w.generation == generation);
                     let (over, said) = same.map_or((false, None), |w| (w.over, w.said));
                     wishes.insert(vip, Wanted { generation, wish, link, over, at: self.now, said });
-                    let (when, life) = (self.now + self.rng.range(MS / 20, 2 * MS), self.nodes[node].life);
+                    let when = self.now + self.nodes[node].chance.range(MS / 20, 2 * MS);
                     self.at(when, Happening::Keep { node, life, vip });
                 }
                 Action::Probe { vip, round, .. } => {
-                    let life = self.nodes[node].life;
                     self.at(self.now, Happening::Probe { node, life, vip, round, left: 3 });
                 }
-                Action::ReadAll => {
-                    let life = self.nodes[node].life;
-                    self.at(self.now, Happening::ReadAll { node, life });
-                }
+                Action::ReadAll => self.at(self.now, Happening::ReadAll { node, life }),
                 Action::Renew { lease } => {
                     let sent_at = self.nodes[node].local(self.now);
                     self.send(node, Request::Renew { lease, sent_at });
                 }
-                Action::Finish { .. } => self.nodes[node].die(),
+                Action::Finish { clean } => {
+                    self.fate.coverage.see(if clean { "finished clean" } else { "finished, not all given back" });
+                    self.say_of(node, || "ends".into());
+                    self.nodes[node].die();
+                    // Frozen, it may have heard the signal later than it was to be back.
+                    let back = self.nodes[node].back_at.max(self.now + 100 * MS);
+                    self.still_to_come(back);
+                    self.at(back, Happening::Start { node });
+                }
                 order => self.send(node, Request::Order(order)),
             }
         }
     }
-}
-
-/// One or two addresses: on their own, or as a group.
-fn plans(rng: &mut Rng) -> Plan {
-    let ips: Vec<_> = (0..rng.range(1, 3) as u8).map(|i| IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100 + i))).collect();
-    let vips = if rng.one_in(5) {
-        vec![PlannedVip { addresses: ips.clone(), ..PlannedVip::for_test(VipId(0), ips[0]) }]
-    } else {
-        ips.into_iter().zip(0..).map(|(ip, i)| PlannedVip::for_test(VipId(i), ip)).collect()
-    };
-    Plan { vips }
 }

@@ -178,14 +178,15 @@ impl Script {
         }
     }
 
-    /// `read [restored] [KEY@CREATE ...]`; `restored`: from here on the store is an old one.
+    /// `read [restored] [sent=TIME] [KEY@CREATE ...]`; `restored`: from here on the store is an old one.
     fn read(&mut self, words: &[&str], now: Moment) -> Event {
         let restored = words.contains(&"restored");
-        let entries: Vec<Entry> = words.iter().filter(|w| **w != "restored").map(|w| entry(w)).collect();
+        let sent_at = words.iter().find_map(|w| w.strip_prefix("sent=")).map_or(now, at);
+        let entries: Vec<Entry> = words.iter().filter(|w| w.contains('@')).map(|w| entry(w)).collect();
         self.keys = entries.iter().map(|e| (e.key.clone(), e.modified)).collect();
         let least = if restored { 2 } else { self.revision };
         self.revision = self.keys.iter().map(|k| k.1).max().unwrap_or(0).max(least);
-        Event::PictureRead { sent_at: now, header: self.header(), entries }
+        Event::PictureRead { sent_at, header: self.header(), entries }
     }
 
     /// `seen [+KEY@CREATE ...] [~KEY@CREATE ...] [-KEY ...] [word:LEASE=KEY@CREATE]`: one revision, the next or that of

@@ -20,8 +20,12 @@ impl Contender {
         if let Some(create) = self.create()
             && !self.stands(create, view)
         {
-            self.key_gone(create, wants);
+            self.key_gone(create, view, wants);
             return true;
+        }
+        if self.is_not_first_any_more(view) {
+            wants.end_session = Some(EndSession::NotFirstAnyMore);
+            return false;
         }
         match self.state.clone() {
             State::Idle => self.step_idle(view, wants),
@@ -45,10 +49,19 @@ impl Contender {
         view.picture.get(&self.key(view)).is_some_and(|e| e.create == create && (leaves || e.record.is_candidate()))
     }
 
-    fn key_gone(&mut self, create: i64, wants: &mut Wants) {
+    /// Who is first stays first until it is gone, and who stood before us is gone. A backup that was restored while this
+    /// node heard nothing brings such a key back, and its revisions may have grown past all we have seen since.
+    fn is_not_first_any_more(&self, view: &View<'_>) -> bool {
+        let before = |create| view.picture.before(&self.key(view), create, &self.addresses);
+        view.guards.on(Guard::FirstStaysFirst) && self.has_turn() && self.create().is_some_and(|c| before(c) > 0)
+    }
+
+    fn key_gone(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) {
         let leaving = matches!(self.state, State::Leaving { .. });
         self.dead = self.dead.max(create);
-        self.take_off(&Cause::KeyGone, false, wants);
+        if view.guards.on(Guard::KeyGone) {
+            self.take_off(&Cause::KeyGone, false, wants);
+        }
         self.state = State::Idle;
         if leaving {
             wants.tell(Note::SteppedBack { vip: self.id });
@@ -76,12 +89,16 @@ impl Contender {
     fn step_idle(&mut self, view: &View<'_>, wants: &mut Wants) {
         let own = view.picture.get(&self.key(view)).map(|e| e.create);
         match own {
-            Some(create) if create > self.dead && self.may_stand(view) => self.queue(create, view, wants),
+            Some(create) if self.is_alive(create, view) && self.may_stand(view) => self.queue(create, view, wants),
             // Any key under our own lease is ours; one that is dead or not wanted is given back.
             Some(create) => self.leave_state(create, view),
             None if self.may_stand(view) => self.stand(view, wants),
             None => {}
         }
+    }
+
+    fn is_alive(&self, create: i64, view: &View<'_>) -> bool {
+        create > self.dead || !view.guards.on(Guard::OneTurn)
     }
 
     fn stand(&mut self, view: &View<'_>, wants: &mut Wants) {
@@ -112,7 +129,7 @@ impl Contender {
         if view.picture.before(&self.key(view), create, &self.addresses) > 0 {
             return self.notice_stranger(view, wants);
         }
-        let past = view.picture.past(&self.addresses, view.now, view.live.timings.ttl);
+        let past = view.picture.past(&self.addresses, view.now, view.live.timings.ttl, view.guards);
         let worded = past == Before::AllWorded || !view.guards.on(Guard::OwnersWord);
         let at_once = worded && self.may_take(view);
         wants.tell(Note::TurnCame { vip: self.id, at_once });
@@ -150,7 +167,7 @@ impl Contender {
             return self.leave(p.create, &cause, view, wants);
         }
         let t = &view.live.timings;
-        let fresh = view.live.counted_at.is_some_and(|at| at >= p.since);
+        let fresh = view.live.counted_at.is_some_and(|at| at >= p.since) || !view.guards.on(Guard::FreshPair);
         let ready = fresh && self.may_take(view);
         if !view.guards.on(Guard::Probes) && ready {
             return self.take(p.create, view, wants);
@@ -258,8 +275,14 @@ impl Contender {
         if self.may_take(view) {
             return self.take(create, view, wants);
         }
+        // Kept or not, the place is of no use to anybody while the kernel does not say that the address is off.
+        if view.now >= since + view.live.timings.word_bound && !self.is_off() && view.guards.on(Guard::KernelsWord) {
+            wants.end_session = Some(EndSession::NoKernelWord);
+            return;
+        }
         // With the link down a deletion is sent only when etcd is known to be reachable another way.
-        let reachable = view.live.heard_at.is_some_and(|at| at > self.link_lost_at);
+        let heard_since = view.live.heard_at.is_some_and(|at| at > self.link_lost_at);
+        let reachable = heard_since || !view.guards.on(Guard::HeardSince);
         if self.link.is_none() && reachable {
             self.leave(create, &Cause::LinkDown, view, wants);
         } else if view.now >= since + view.live.timings.ttl {
@@ -276,7 +299,7 @@ impl Contender {
     ) {
         let t = &view.live.timings;
         if !self.is_off() && view.guards.on(Guard::OffBeforeRelease) {
-            if view.now >= since + t.word_bound {
+            if view.now >= since + t.word_bound && view.guards.on(Guard::KernelsWord) {
                 wants.end_session = Some(EndSession::NoKernelWord);
             }
             return;

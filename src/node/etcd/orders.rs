@@ -15,6 +15,7 @@ use super::line::Link;
 use super::members::Bound;
 use crate::election::event::{Event, LeaseId};
 use crate::election::record::{self, CandidateRecord, Key, NodeRecord};
+use crate::node::guards::{self, Guard};
 
 /// One commit, on a disk that may be slow.
 const BOUND: Bound = Bound::each(Duration::from_secs(1));
@@ -26,7 +27,7 @@ const REVOKE_TRIES: usize = 3;
 /// Creates the candidate key if it is absent.
 pub(super) async fn stand(shared: &Shared, key: Key, lease: LeaseId, record: &CandidateRecord) {
     let absent = Compare::create_revision(key.0.clone(), CompareOp::Equal, 0);
-    let txn = Txn::new().when([absent]).and_then([put(key.0, record, lease)]);
+    let txn = Txn::new().when(if_on(Guard::StandIfAbsent, absent)).and_then([put(key.0, record, lease)]);
     commit(shared, "stand", lease, txn).await;
 }
 
@@ -39,7 +40,7 @@ pub(super) async fn write_record(shared: &Shared, lease: LeaseId, record: &NodeR
 pub(super) async fn step_back(shared: &Shared, key: Key, create: i64, lease: LeaseId, record: &NodeRecord) {
     let ours = Compare::create_revision(key.0.clone(), CompareOp::Equal, create);
     let both = [TxnOp::delete(key.0, None), put_node(shared, lease, record)];
-    commit(shared, "step back", lease, Txn::new().when([ours]).and_then(both)).await;
+    commit(shared, "step back", lease, Txn::new().when(if_on(Guard::StepBackRevision, ours)).and_then(both)).await;
 }
 
 /// Says the owner's word, if there is one, and revokes the lease; reports it done or given up. Once at a time.
@@ -83,6 +84,10 @@ async fn commit(shared: &Shared, order: &str, lease: LeaseId, txn: Txn) {
         Err(Failure::LeaseNotFound) => shared.report(Event::LeaseLost { lease }).await,
         Err(failure) => shared.tell_failed(order, &failure),
     }
+}
+
+fn if_on(guard: Guard, compare: Compare) -> Vec<Compare> {
+    Vec::from_iter(guards::on(guard).then_some(compare))
 }
 
 /// Whether the transaction's guard held is not reported: the watch tells what became of the keys.

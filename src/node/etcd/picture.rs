@@ -132,6 +132,11 @@ impl Rounds {
                 Err(e) => return self.broke(member, &link, e.into()),
             };
             if answer.compact_revision() != 0 {
+                tracing::debug!(
+                    from = revision + 1,
+                    compacted = answer.compact_revision(),
+                    "the watch is behind a compaction"
+                );
                 return End::Compacted;
             }
             if answer.canceled() {

@@ -25,10 +25,11 @@ const LATE_TIMES: u32 = 3;
 /// No answer for this long is late, however slow etcd usually is: the fence comes some 3 s after the last good one.
 const LATE_AT_MOST: Duration = Duration::from_millis(1500);
 
-/// A request that is open for so long is stuck: its member may be asked anew beside it. The least election timeout.
-const STUCK: Duration = Duration::from_secs(1);
-/// So many requests to one member are open at the most.
-const OPEN: usize = 3;
+/// A request that is open for so long is stuck: its member may be asked anew beside it. Half the least election timeout,
+/// so that a new leader is asked soon after it is there.
+const STUCK: Duration = Duration::from_millis(500);
+/// So many requests to one member are open at the most: as many as are stuck before the fence comes.
+const OPEN: usize = 8;
 
 /// A request that came back.
 struct Back {

@@ -15,6 +15,7 @@ use crate::election::event::{Event, Generation, LinkId, Outcome, VipId};
 use crate::election::lifetime::{self, Next, SECOND};
 use crate::moment::Moment;
 use crate::node::clock::now;
+use crate::node::guards::{self, Guard};
 use crate::node::kernel::{Kernel, Seen, chain};
 use crate::node::netlink::{Address, host_prefix};
 use crate::node::put::{self, Over, Put};
@@ -387,5 +388,5 @@ impl Kept {
 
 /// Whether an address of ours is where and how it should be.
 fn fits(a: &Address, link: LinkId) -> bool {
-    a.link == link && a.is_host() && a.is_finite()
+    a.link == link && a.is_host() && (a.is_finite() || !guards::on(Guard::KernelLifetime))
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 
 use crate::election::event::LinkId;
+use crate::node::guards::{self, Guard};
 
 /// The mark of our addresses: the value of their `IFA_PROTO` ("who put it", shown by `ip address` as `proto 0x56`).
 ///
@@ -69,6 +70,9 @@ impl Address {
 
     /// Whether we put it. Whether the IP is one of ours to put is for the caller to say.
     pub fn is_ours(&self, marks: Marks) -> bool {
+        if !guards::on(Guard::Mark) {
+            return true;
+        }
         match marks {
             Marks::Kept => self.is_marked(),
             Marks::Unknown | Marks::Dropped => self.is_marked() || self.looks_like_ours(),

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use vipd::election::event::{Change, Entry, LeaseId, Record};
+use vipd::election::guards::Guards;
 use vipd::election::picture::Picture;
 use vipd::election::record::{
     CandidateRecord, Key, NodeRecord, Released, candidate_key, naming_address, node_key, parse,
@@ -116,7 +117,7 @@ fn picture(entries: Vec<Entry>) {
             let behind = picture.before(&entry.key, entry.create, addresses);
             assert!(behind <= entries.len() * addresses.len().max(1));
             picture.stranger(addresses, PREFIX);
-            picture.past(addresses, now, ttl);
+            picture.past(addresses, now, ttl, &Guards::default());
         }
     }
     let gone = keys.iter().cloned().map(Change::Deleted).collect();

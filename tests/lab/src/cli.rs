@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
-use crate::scenario::Context;
+use crate::scenario::{Context, Scenario};
 use crate::{demo, enter, runner, scenarios, soak, visit, vm};
 
 /// A small cluster in namespaces, in which vipd is tried, measured and shown.
@@ -81,6 +81,12 @@ enum Task {
         #[command(flatten)]
         settings: Settings,
     },
+    /// One of those that `guards-off` consists of
+    Trouble {
+        name: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
     Demo {
         #[command(flatten)]
         show: demo::Show,
@@ -100,6 +106,9 @@ struct Settings {
     /// The daemon [default: target/release/vipd, beside this binary]
     #[arg(long, env = "VIPD_BIN", value_name = "PATH")]
     vipd: Option<PathBuf>,
+    /// The daemon that can do without a guard [default: target/guards-off/debug/vipd]
+    #[arg(long, env = "VIPD_GUARDS_OFF_BIN", value_name = "PATH")]
+    guards_off: Option<PathBuf>,
     /// How many rounds, where a scenario has rounds
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
@@ -122,7 +131,9 @@ pub(crate) fn run() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::List => {
-            scenarios::ALL.iter().for_each(|scenario| println!("{:<24}{}", scenario.name, scenario.about));
+            let line = |scenario: &Scenario, only: &str| println!("{:<24}{}{only}", scenario.name, scenario.about);
+            scenarios::ALL.iter().for_each(|scenario| line(scenario, ""));
+            scenarios::FULL.iter().for_each(|scenario| line(scenario, " (only with --full, or by name)"));
             Ok(ExitCode::SUCCESS)
         }
         Command::Run { names, settings } => runner::run(&names, &settings.to_args()?),
@@ -154,6 +165,7 @@ fn inside(directory: PathBuf, task: Task) -> i32 {
     }
     match task {
         Task::Scenario { name, settings } => runner::scenario(&name, &settings.context(directory)),
+        Task::Trouble { name, settings } => runner::trouble(&name, &settings.context(directory)),
         Task::Demo { show, settings } => demo::run(&show, &settings.context(directory)),
         Task::Soak { wishes, settings } => soak::run(&wishes, &settings.context(directory)),
     }
@@ -166,22 +178,34 @@ fn code(code: i32) -> ExitCode {
 impl Settings {
     /// As arguments for the stages inside, with the path made whole: they may stand in another directory.
     fn to_args(&self) -> Result<Vec<String>> {
-        let vipd = self.vipd.clone().map_or_else(beside_this, Ok)?;
-        let vipd = std::path::absolute(vipd)?;
-        let mut args = vec!["--vipd".to_owned(), vipd.to_string_lossy().into_owned()];
+        let daemons = [
+            ("--vipd", self.vipd.clone(), "release/vipd"),
+            ("--guards-off", self.guards_off.clone(), "guards-off/debug/vipd"),
+        ];
+        let mut args = Vec::new();
+        for (flag, said, place) in daemons {
+            let path = std::path::absolute(said.map_or_else(|| in_target(place), Ok)?)?;
+            args.extend([flag.to_owned(), path.to_string_lossy().into_owned()]);
+        }
         args.extend(self.rounds.iter().flat_map(|rounds| ["--rounds".to_owned(), rounds.to_string()]));
         args.extend(self.full.then(|| "--full".to_owned()));
         Ok(args)
     }
 
     fn context(self, directory: PathBuf) -> Context {
-        Context { directory, vipd: self.vipd.unwrap_or_default(), rounds: self.rounds, full: self.full }
+        Context {
+            directory,
+            vipd: self.vipd.unwrap_or_default(),
+            guards_off: self.guards_off.unwrap_or_default(),
+            rounds: self.rounds,
+            full: self.full,
+        }
     }
 }
 
-/// `target/release/vipd`, seen from `target/*/vipd-lab`.
-fn beside_this() -> Result<PathBuf> {
+/// A place under `target`, seen from `target/*/vipd-lab`.
+fn in_target(place: &str) -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     let target = this.parent().and_then(std::path::Path::parent).context("where is this binary?")?;
-    Ok(target.join("release/vipd"))
+    Ok(target.join(place))
 }

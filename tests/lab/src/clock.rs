@@ -14,8 +14,7 @@ use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 pub(crate) struct At(Duration);
 
 impl At {
-    /// This far after boot: moments that tests make up.
-    #[cfg(test)]
+    /// This far after boot: what a daemon's log says of the same clock.
     pub(crate) const fn since_boot(elapsed: Duration) -> Self {
         Self(elapsed)
     }
@@ -66,7 +65,12 @@ pub(crate) fn sleep(span: Duration) {
 }
 
 /// Asks `done` every few milliseconds until it says yes or `within` is over.
-pub(crate) fn poll_until(within: Duration, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn poll_until(within: Duration, done: impl FnMut() -> bool) -> bool {
+    poll_every(Duration::from_millis(5), within, done)
+}
+
+/// Asks `done` every `pause` until it says yes or `within` is over.
+pub(crate) fn poll_every(pause: Duration, within: Duration, mut done: impl FnMut() -> bool) -> bool {
     let deadline = now() + within;
     loop {
         if done() {
@@ -75,7 +79,7 @@ pub(crate) fn poll_until(within: Duration, mut done: impl FnMut() -> bool) -> bo
         if now() >= deadline {
             return false;
         }
-        sleep(Duration::from_millis(5));
+        sleep(pause);
     }
 }
 

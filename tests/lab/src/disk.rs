@@ -1,4 +1,5 @@
-//! A disk that stalls under one program: strace holds every `fdatasync` of it back. Only the program is touched.
+//! A disk that stalls under one program, or a thread that is held up in what it sends: strace holds every such call of
+//! it back. Nothing else is touched.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -19,12 +20,22 @@ pub(crate) struct Stall {
 impl Stall {
     /// From now on nothing that process `pid` writes gets to its disk, for as long as `atmost`.
     pub(crate) fn begin(pid: u32, atmost: Duration) -> Result<Self> {
+        Self::of(pid, "fdatasync:delay_exit", atmost, &["-f"])
+    }
+
+    /// From now on everything that this one thread sends leaves so much later.
+    pub(crate) fn sends(thread: u32, later: Duration) -> Result<Self> {
+        Self::of(thread, "sendto:delay_enter", later, &[])
+    }
+
+    fn of(pid: u32, what: &str, delay: Duration, more: &[&str]) -> Result<Self> {
         if shell::missing(&["strace"]).is_some() {
             return Err(Skip("`strace` is not installed".to_owned()).into());
         }
-        let inject = format!("inject=fdatasync:delay_exit={}", atmost.as_micros());
+        let call = what.split(':').next().unwrap_or(what);
+        let (trace, inject) = (format!("trace={call}"), format!("inject={what}={}", delay.as_micros()));
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-q", "-e", "trace=fdatasync", "-e", &inject, "-p", &pid.to_string()]);
+        strace.args(more).args(["-q", "-e", &trace, "-e", &inject, "-p", &pid.to_string()]);
         let strace = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let stall = Self { strace: strace.context("start strace")? };
         let attached = clock::poll_until(Duration::from_secs(2), || traced(pid));

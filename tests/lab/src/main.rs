@@ -5,7 +5,8 @@
 //! that the kernel clears everything away however a scenario ends and nothing outside is ever touched.
 //!
 //! Reading order: [`enter`] (how one gets in) · [`world`] (what stands there) · [`monitor`] and [`timeline`] (who had
-//! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`faults`], [`disk`] and [`proxy`] (what
+//! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`pairs`] (what the
+//! fence rests on) · [`faults`], [`disk`] and [`proxy`] (what
 //! is done to it) · [`measure`] (one fault or a whole course, its figures) · [`scenario`] and [`scenarios`] · [`rows`]
 //! (the table of a run) · [`vm`] (a node that is a machine of its own) · [`soak`] · [`demo`].
 
@@ -23,6 +24,7 @@ mod monitor;
 mod neighbour;
 mod netlink;
 mod netns;
+mod pairs;
 mod ping;
 mod probe;
 mod proxy;

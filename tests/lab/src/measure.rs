@@ -13,7 +13,7 @@ use crate::faults::Fault;
 use crate::figures::Figures;
 use crate::probe::Probe;
 use crate::timeline::NodeIndex;
-use crate::world::World;
+use crate::world::{VIP, World};
 
 /// How long one goes on listening after the address is back, so that a second blink would be seen.
 const AFTER: Duration = Duration::from_millis(400);
@@ -82,6 +82,17 @@ pub(crate) fn a_move_seen(world: &mut World, watched: &Watched, fault: &Fault, d
     let outage = watched.probe.worst(hit, end);
     let noise = watched.probe.worst(hit - same_length, hit - Duration::from_millis(2));
     Ok(Move { from, to: back.node, hit, gone, back: back.at, gap, outage, noise })
+}
+
+/// Makes the member on the holder's node (0), on the next one (1) or on the one after that (2) lead, with all well;
+/// returns the holder.
+pub(crate) fn led_from(world: &World, beside: usize) -> Result<NodeIndex> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let holder = world.one_holder(VIP, PATIENCE)?;
+    world.all_stand(VIP)?;
+    world.lead((holder + beside) % 3)?;
+    clock::sleep(Duration::from_secs(1));
+    Ok(holder)
 }
 
 /// The figures of several moves.

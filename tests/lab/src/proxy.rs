@@ -82,7 +82,10 @@ impl Proxy {
         let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
         let watches = Arc::new(Watches::default());
         let (asking, noted) = (self.clone(), Arc::clone(&watches));
-        thread::spawn(move || asking.ask(from_client, to_server, &noted));
+        thread::spawn(move || {
+            // Whoever hung up first, both ends are closed.
+            let _ = asking.ask(from_client, to_server, &noted);
+        });
         let (late, due) = channel();
         let holding = self.clone();
         thread::spawn(move || holding.answer(&due, client));
@@ -120,21 +123,40 @@ impl Proxy {
         let _ = client.shutdown(Shutdown::Both);
     }
 
-    /// Questions go straight on, unless they are held back.
-    fn ask(&self, mut client: TcpStream, mut server: TcpStream, watches: &Watches) {
-        let (mut buffer, mut frames) = ([0; 1 << 14], Frames::default());
-        while let Ok(length @ 1..) = client.read(&mut buffer) {
-            frames.push(&buffer[..length]);
-            let deafenings = self.0.deafenings.load(Ordering::Relaxed);
-            frames.by_ref().for_each(|frame| watches.asked(&frame, deafenings));
-            while self.0.holding.load(Ordering::Relaxed) {
-                clock::sleep(Duration::from_millis(5));
+    /// Questions go straight on, unless they are held back. Those are asked in the end whatever became of the client:
+    /// an order whose answer nobody waits for any more may still be carried out, so its cancellation is lost here.
+    fn ask(&self, mut client: TcpStream, mut server: TcpStream, watches: &Watches) -> io::Result<()> {
+        const LOOK: Duration = Duration::from_millis(5);
+        let (mut buffer, mut frames, mut pending) = ([0; 1 << 14], Frames::default(), Vec::new());
+        let (mut held, mut open) = (false, true);
+        while open {
+            match client.read(&mut buffer) {
+                Ok(length @ 1..) => frames.push(&buffer[..length]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => open = false,
             }
-            if server.write_all(&buffer[..length]).is_err() {
+            let deafenings = self.0.deafenings.load(Ordering::Relaxed);
+            frames.by_ref().for_each(|frame| {
+                watches.asked(&frame, deafenings);
+                if !(held && frames::is_reset(&frame)) {
+                    pending.extend(frame);
+                }
+            });
+            let holding = self.0.holding.load(Ordering::Relaxed);
+            held |= holding;
+            client.set_read_timeout(holding.then_some(LOOK))?;
+            while !open && self.0.holding.load(Ordering::Relaxed) {
+                clock::sleep(LOOK);
+            }
+            if !(open && holding) && server.write_all(&std::mem::take(&mut pending)).is_err() {
                 break;
             }
         }
-        let _ = server.shutdown(Shutdown::Both);
-        let _ = client.shutdown(Shutdown::Both);
+        if held {
+            // Hung up on at once, the member would drop what it was just asked.
+            clock::sleep(Duration::from_secs(1));
+        }
+        server.shutdown(Shutdown::Both)?;
+        client.shutdown(Shutdown::Both)
     }
 }

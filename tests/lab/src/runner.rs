@@ -8,33 +8,45 @@ use anyhow::{Context as _, Result};
 use crate::clock;
 use crate::enter::SKIPPED;
 use crate::rows::Rows;
-use crate::scenario::{Context, Skip};
+use crate::scenario::{Context, Scenario, Skip};
 use crate::scenarios;
 
-/// No scenario takes this long, not with its many rounds either: what does, hangs.
+/// No scenario takes this long: what does, hangs.
 const LIMIT: Duration = Duration::from_secs(900);
+/// Nor this long with as many rounds as one wants.
+const LIMIT_OF_MANY: Duration = Duration::from_secs(3600);
+
+/// The exit code of a lab whose judge found a fault, where one was looked for.
+pub(crate) const FOUND: i32 = 10;
 
 /// Runs the named scenarios (or `all`) and prints the one line that counts them. `flags` are handed on.
 pub(crate) fn run(names: &[String], flags: &[String]) -> Result<ExitCode> {
-    let all = names.iter().any(|name| name == "all");
-    let known: Vec<&str> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
-    if let Some(unknown) = names.iter().find(|name| *name != "all" && !known.contains(&name.as_str())) {
-        eprintln!("there is no scenario `{unknown}`; there are: {}", known.join(", "));
+    if let Some(unknown) = names.iter().find(|name| *name != "all" && scenarios::named(name).is_none()) {
+        eprintln!("there is no scenario `{unknown}`; `vipd-lab list` names them");
         return Ok(ExitCode::from(2));
     }
-    let wanted = scenarios::ALL.iter().filter(|scenario| all || names.iter().any(|name| name == scenario.name));
+    let (all, full) = (names.iter().any(|name| name == "all"), flags.iter().any(|flag| flag == "--full"));
+    let named = |scenario: &&Scenario| names.iter().any(|name| name == scenario.name);
+    let wanted = scenarios::ALL.iter().filter(|scenario| all || named(scenario));
+    let wanted = wanted.chain(scenarios::FULL.iter().filter(|scenario| (all && full) || named(scenario)));
     let rows = Rows::begin()?;
+    let many = full || flags.iter().any(|flag| flag == "--rounds");
+    let limit = if many { LIMIT_OF_MANY } else { LIMIT };
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for scenario in wanted {
         println!("── {}: {}", scenario.name, scenario.about);
         let from = clock::now();
         let task = [&["scenario".to_owned(), scenario.name.to_owned()], flags].concat();
-        match lab(&task, Some(LIMIT), Some(&rows))? {
+        match lab(&task, Some(limit), Some(&rows))? {
             0 => passed += 1,
             SKIPPED => skipped += 1,
             _ => failed += 1,
         }
         println!("   ({:.1} s)", clock::now().since(from).as_secs_f64());
+    }
+    if all && !full {
+        let left: Vec<&str> = scenarios::FULL.iter().map(|scenario| scenario.name).collect();
+        println!("only with --full: {}", left.join(", "));
     }
     rows.table().iter().for_each(|line| println!("{line}"));
     println!("{passed} passed, {failed} failed, {skipped} skipped");
@@ -74,7 +86,7 @@ fn code(status: ExitStatus) -> i32 {
 
 /// Inside a lab: does the scenario and says how it went.
 pub(crate) fn scenario(name: &str, context: &Context) -> i32 {
-    let Some(scenario) = scenarios::ALL.iter().find(|scenario| scenario.name == name) else { return 2 };
+    let Some(scenario) = scenarios::named(name) else { return 2 };
     match (scenario.run)(context) {
         Ok(()) => {
             context.say("ok");
@@ -87,6 +99,22 @@ pub(crate) fn scenario(name: &str, context: &Context) -> i32 {
         Err(error) => {
             context.say(format_args!("FAILED: {error:#}"));
             context.say_all(context.last_words());
+            1
+        }
+    }
+}
+
+/// Inside a lab that `guards-off` began: what the judge found there is said in one line, and by the exit code.
+pub(crate) fn trouble(name: &str, context: &Context) -> i32 {
+    let Some(trouble) = scenarios::TROUBLES.iter().find(|trouble| trouble.guard == name) else { return 2 };
+    match (trouble.run)(context) {
+        Ok(None) => 0,
+        Ok(Some(fault)) => {
+            println!("{fault}");
+            FOUND
+        }
+        Err(error) => {
+            println!("{error:#}");
             1
         }
     }

@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) directory: PathBuf,
     /// The daemon to try.
     pub(crate) vipd: PathBuf,
+    /// The daemon that can do without a guard.
+    pub(crate) guards_off: PathBuf,
     /// `--rounds`.
     pub(crate) rounds: Option<usize>,
     /// `--full`.

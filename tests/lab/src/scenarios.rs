@@ -3,6 +3,7 @@
 
 mod etcd;
 mod frozen;
+mod guards_off;
 mod history;
 mod killed;
 mod leader;
@@ -13,7 +14,9 @@ mod manners;
 mod meddling;
 mod moves;
 mod shapes;
+mod silence;
 mod unit;
+mod upkeep;
 mod vm;
 
 use crate::scenario::Scenario;
@@ -128,6 +131,41 @@ pub(crate) const ALL: &[Scenario] = &[
         run: leader::troubled,
     },
     Scenario {
+        name: "etcd-silence",
+        about: "how long etcd is silent for the holder while its leader is killed or frozen: against the default TTL",
+        run: silence::of_etcd,
+    },
+    Scenario {
+        name: "etcd-restarts",
+        about: "etcd's members are restarted one by one: nothing moves, nothing blinks",
+        run: upkeep::restarts,
+    },
+    Scenario {
+        name: "etcd-slow-disks",
+        about: "every write of every etcd member takes 0.2 s: nothing moves, nothing blinks",
+        run: upkeep::slow_disks,
+    },
+    Scenario {
+        name: "etcd-compacted",
+        about: "etcd is compacted beyond where watches begin: nothing moves, and they hear again",
+        run: upkeep::compacted,
+    },
+    Scenario {
+        name: "etcd-members",
+        about: "etcd members are removed and new ones added as learners and promoted: nothing moves",
+        run: upkeep::members,
+    },
+    Scenario {
+        name: "etcd-defrag",
+        about: "etcd's members are defragmented one by one, with data in them: nothing moves, nothing blinks",
+        run: upkeep::defragmented,
+    },
+    Scenario {
+        name: "etcd-k3s",
+        about: "an etcd with k3s's timeouts: the default lease is 20 s, and a killed leader moves nothing",
+        run: upkeep::k3s,
+    },
+    Scenario {
         name: "leader-stalled",
         about: "the leader's disk stalls for 14 s and the holder beside it is cut off or frozen: never two holders",
         run: leader::stalled_with_holder,
@@ -220,18 +258,33 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "idle", about: "what an idle daemon costs: memory, processor, size on disk", run: manners::idle },
 ];
 
+/// Those that only `--full` runs, or who names them: they prove the lab rather than the daemon.
+pub(crate) const FULL: &[Scenario] = &[Scenario {
+    name: "guards-off",
+    about: "the daemon without one of its guards: every one of them is missed by some trouble",
+    run: guards_off::all,
+}];
+
+/// Those that `guards-off` runs in labs of their own: each says what the judge found.
+pub(crate) use guards_off::TROUBLES;
+
+/// The scenario of this name.
+pub(crate) fn named(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().chain(FULL).find(|scenario| scenario.name == name)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ALL;
+    use super::{ALL, FULL};
 
     #[test]
     fn names_are_unique_and_in_kebab_case() {
-        let mut names: Vec<&str> = ALL.iter().map(|scenario| scenario.name).collect();
+        let mut names: Vec<&str> = ALL.iter().chain(FULL).map(|scenario| scenario.name).collect();
         assert!(
             names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
         );
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), ALL.len());
+        assert_eq!(names.len(), ALL.len() + FULL.len());
     }
 }

@@ -96,7 +96,8 @@ impl Wishes {
     }
 
     fn world(&self) -> Options {
-        let mut options = Options { ttl: Duration::from_secs(self.ttl), proxies: !self.calm, ..Options::default() };
+        let mut options =
+            Options { ttl: Some(Duration::from_secs(self.ttl)), proxies: !self.calm, ..Options::default() };
         if self.ttl < 5 {
             // A lease this short is for an etcd that elects sooner: else every election costs a blink.
             options.heartbeat = Duration::from_millis(50);

@@ -15,6 +15,7 @@ mod node;
 mod options;
 mod service;
 mod trouble;
+mod upkeep;
 mod wiring;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,7 +25,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 pub(crate) use self::node::Node;
-pub(crate) use self::options::{Options, VIP, VIP6, Vip};
+pub(crate) use self::options::{Options, TTL, VIP, VIP6, Vip};
 pub(crate) use self::service::Service;
 use crate::clock::{self, millis};
 use crate::faults::Who;
@@ -87,11 +88,7 @@ impl World {
         for node in &mut self.nodes {
             node.etcd.start()?;
         }
-        for node in &self.nodes {
-            // A busy disk makes an etcd take its time.
-            let healthy = clock::poll_until(Duration::from_secs(60), || etcd::healthy(node.address));
-            ensure!(healthy, "{}'s etcd did not come up: {}", node.name, node.etcd.tail(3).join(" | "));
-        }
+        (0..self.nodes.len()).try_for_each(|node| self.etcd_answers(node))?;
         self.keys = Some(Keys::watch(&self.endpoints(), &self.monitor)?);
         Ok(())
     }
@@ -174,7 +171,7 @@ impl World {
     /// Lets a lease's time pass. A daemon that has not watched for as long does not know how the turns before ended,
     /// and asks the wire first (0.1 s): right, but not the figure that a move between old hands has.
     pub(crate) fn a_lease_later(&self) {
-        clock::sleep(self.options.ttl + Duration::from_secs(1));
+        clock::sleep(self.options.ttl.unwrap_or(TTL) + Duration::from_secs(1));
     }
 
     /// Waits until every node has a candidate key for the address: a move now finds somebody to go to.

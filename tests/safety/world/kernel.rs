@@ -1,18 +1,14 @@
-//! The virtual kernels, their keepers, and the judge: no address on two nodes, and no put without its turn.
+//! The virtual kernels and their keepers, and the probes that ask for addresses.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
+use super::judge::KERNEL_LATE;
 use super::{Happening, MS, SECOND, World};
 use crate::election::action::Wish;
 use crate::election::event::{Event, Outcome, VipId};
-use crate::election::record::candidate_key;
+use crate::election::safety::case::Rough;
 use crate::election::safety::node::{Address, Node, Wanted};
-use crate::election::session::Session;
 use crate::moment::Moment;
-
-/// How late the kernel ends an address at the most.
-const KERNEL_LATE: i64 = 1050 * MS;
 
 impl World {
     /// Looks, compares, writes, and says what became of the wish.
@@ -34,11 +30,11 @@ impl World {
         }
         self.nodes[node].wishes.entry(vip).and_modify(|w| w.said = Some(outcome.clone()));
         let event = Event::Settled { vip, generation: wanted.generation, outcome };
-        let after = self.rng.range(MS / 50, MS);
+        let after = self.nodes[node].chance.range(MS / 50, MS);
         self.tell(node, after, event.clone());
-        if self.rng.one_in(20) {
-            let late = self.rng.range(MS, 3 * SECOND);
-            self.tell(node, late, event); // late news
+        if self.nodes[node].chance.one_in(20) && self.rough(Rough::LateNews) {
+            let late = self.nodes[node].chance.range(MS, 3 * SECOND);
+            self.tell(node, late, event);
         }
     }
 
@@ -59,16 +55,16 @@ impl World {
         self.nodes[node].wishes.entry(vip).and_modify(|w| w.over = true);
         if wordless {
             // No answer: it may be there, and whether it is gone again nobody says.
-            if self.rng.one_in(2) {
+            if self.nodes[node].chance.one_in(2) {
                 self.put(node, vip, fence);
             }
             let (generation, outcome) = (wanted.generation, Outcome::Failed("no answer".into()));
-            let after = self.rng.range(SECOND, 3 * SECOND);
+            let after = self.nodes[node].chance.range(SECOND, 3 * SECOND);
             self.tell(node, after, Event::Settled { vip, generation, outcome });
             return None;
         }
         self.nodes[node].kernel.remove(&vip);
-        let not_ours = self.rng.one_in(3);
+        let not_ours = self.nodes[node].chance.one_in(3);
         Some(if not_ours { Outcome::NotOurs("somebody's".into()) } else { Outcome::Failed("no".into()) })
     }
 
@@ -86,45 +82,18 @@ impl World {
         self.seq += 1;
         let id = self.seq;
         self.nodes[node].kernel.insert(vip, Address { id, ends });
-        let held_up = self.rng.range(0, 50 * MS);
+        let kernel_late = self.rough(Rough::KernelLate);
+        let rng = &mut self.nodes[node].chance;
+        let (held_up, late) = (rng.range(0, 50 * MS), rng.range(-20 * MS, KERNEL_LATE));
+        let (held_up, late) = if kernel_late { (held_up, late) } else { (0, 0) };
         let gone = self.nodes[node].true_time(ends) + held_up;
-        let late = self.rng.range(-20 * MS, KERNEL_LATE);
         self.at(gone + late, Happening::KernelEnds { node, vip, id });
         if new {
-            self.trace(|| format!("n{node} kernel: {vip:?} on, for {seconds} s"));
+            let named = self.named(node, vip);
+            self.say_of(node, || format!("kernel: {named} on, for {seconds} s"));
         }
         self.judge_put(node, vip, gone + KERNEL_LATE);
         Some(Outcome::Present)
-    }
-
-    /// No other node has any of its addresses. And, as long as nobody meddles with etcd's keys: the address is gone
-    /// before the lease is, and its candidate stands and is first.
-    fn judge_put(&mut self, node: usize, vip: VipId, gone: i64) {
-        let addresses = self.nodes[node].addresses(vip);
-        let now = self.now as f64 / 1e9;
-        let other = self.nodes.iter().enumerate().find(|(i, n)| *i != node && n.has_any(&addresses));
-        if let Some((other, _)) = other {
-            self.fate.wrong = Some(format!("two nodes have {addresses:?} at {now:.4}: n{other} and n{node}"));
-        } else if self.strict
-            && let Some(why) = self.unfounded(node, &addresses, gone)
-        {
-            self.fate.wrong = Some(format!("n{node} puts {addresses:?} at {now:.4}, but {why}"));
-        }
-    }
-
-    fn unfounded(&self, node: usize, addresses: &[IpAddr], gone: i64) -> Option<String> {
-        let election = self.nodes[node].election.as_ref()?;
-        let Session::Live(live) = election.session() else { return Some("it has no session".into()) };
-        match self.etcd.lease_ends(live.lease) {
-            None => return Some("its lease is gone".into()),
-            Some(ends) if ends < gone => return Some(format!("its lease ends {} ms earlier", (gone - ends) / MS)),
-            Some(_) => {}
-        }
-        let key = candidate_key("vipd", *addresses.first()?, live.lease);
-        addresses.iter().find_map(|ip| match self.etcd.store.first(*ip) {
-            Some(first) if *first == key => None,
-            first => Some(format!("{first:?} stands first for {ip}")),
-        })
     }
 
     fn take_off(&mut self, node: usize, vip: VipId) -> Option<Outcome> {
@@ -132,7 +101,8 @@ impl World {
             return None;
         }
         if self.nodes[node].kernel.remove(&vip).is_some() {
-            self.trace(|| format!("n{node} kernel: {vip:?} off"));
+            let named = self.named(node, vip);
+            self.say_of(node, || format!("kernel: {named} off"));
         }
         Some(Outcome::Absent)
     }
@@ -140,7 +110,9 @@ impl World {
     pub(super) fn kernel_ends(&mut self, node: usize, vip: VipId, id: u64) {
         if self.nodes[node].kernel.get(&vip).is_some_and(|a| a.id == id) {
             self.nodes[node].kernel.remove(&vip);
-            self.trace(|| format!("n{node} kernel: {vip:?} ended by its lifetime"));
+            self.fate.coverage.see("kernel ended the address itself");
+            let named = self.named(node, vip);
+            self.say_of(node, || format!("kernel: {named} ended by its lifetime"));
             // Still wished for: the keeper looks again, and if it is put again, it is present anew.
             self.nodes[node].wishes.entry(vip).and_modify(|w| w.said = None);
             let life = self.nodes[node].life;
@@ -148,9 +120,12 @@ impl World {
         }
     }
 
-    /// Somebody takes the addresses off; the keeper puts them back if they are still wished for.
-    pub(super) fn rob(&mut self, node: usize) {
+    /// Somebody takes the addresses off, again and again; the keeper puts them back if they are still wished for.
+    pub(super) fn rob(&mut self, node: usize, until: i64) {
         let life = self.nodes[node].life;
+        if self.now < until {
+            self.at(self.now + 200 * MS, Happening::Rob { node, until });
+        }
         for (vip, _) in std::mem::take(&mut self.nodes[node].kernel) {
             self.at(self.now + MS, Happening::Keep { node, life, vip });
             if let Some(Wanted { generation, wish: Wish::Until(_), .. }) = self.nodes[node].wishes.get(&vip) {
@@ -164,7 +139,8 @@ impl World {
         let reaches = |n: &Node| n.arp_cut_until <= self.now && n.link_down_until <= self.now;
         let (me, addresses) = (&self.nodes[node], self.nodes[node].addresses(vip));
         let answers = |(i, n): (usize, &Node)| i != node && n.has_any(&addresses) && reaches(n);
-        if reaches(me) && self.nodes.iter().enumerate().any(answers) {
+        let squatted = self.squatted_until > self.now;
+        if reaches(me) && (squatted || self.nodes.iter().enumerate().any(answers)) {
             return self.tell(node, MS / 5, Event::ProbeAnswered { vip, round, by: "somebody".into() });
         }
         if left == 0 {

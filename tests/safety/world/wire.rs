@@ -6,6 +6,7 @@ use super::{Happening, MS, SECOND, TTL, World};
 use crate::election::action::Action;
 use crate::election::event::{Event, LeaseId, Pair, ShortRead};
 use crate::election::record::{NodeRecord, Released, node_key};
+use crate::election::safety::case::Rough;
 use crate::election::safety::etcd::MEMBERS;
 use crate::election::safety::store::Value;
 use crate::moment::Moment;
@@ -28,19 +29,36 @@ enum Answer {
 impl World {
     /// On its way to etcd: lost, or late by seconds (given up by the sender, and carried out all the same).
     pub(super) fn send(&mut self, node: usize, request: Request) {
-        let life = self.nodes[node].life;
-        let late = match self.rng.range(0, 50) {
-            0 => self.rng.range(0, 6 * SECOND),
-            1 if !matches!(request, Request::ReadAll { .. }) => return,
-            _ => 0,
-        };
-        let when = self.now + self.delay() + late;
-        // Sent to one member and, for want of an answer, to another: carried out twice, the second time late.
-        if self.rng.one_in(25) && !matches!(request, Request::ReadAll { .. } | Request::Read { .. }) {
-            let again = when + self.rng.range(0, 4 * SECOND);
-            self.at(again, Happening::AtEtcd { node, life, request: request.clone() });
+        let delay = self.delay(node);
+        let (loses, delays, doubles) = (self.rough(Rough::Lost), self.rough(Rough::Late), self.rough(Rough::Twice));
+        let rng = &mut self.nodes[node].wire;
+        let (fate, late, twice, again) =
+            (rng.range(0, 50), rng.range(0, 6 * SECOND), rng.one_in(25), rng.range(0, 4 * SECOND));
+        if fate == 1 && loses && !matches!(request, Request::ReadAll { .. }) {
+            return self.lost(node);
         }
-        self.at(when, Happening::AtEtcd { node, life, request });
+        let late = if fate == 0 && delays { late } else { 0 };
+        let when = self.now + delay + late;
+        self.under_way(node, when, late, request.clone());
+        // Sent to one member and, for want of an answer, to another: carried out twice, the second time late.
+        if twice && doubles && !matches!(request, Request::ReadAll { .. } | Request::Read { .. }) {
+            self.fate.coverage.see("order carried out twice");
+            self.under_way(node, when + again, again, request);
+        }
+    }
+
+    fn under_way(&mut self, node: usize, when: i64, late: i64, request: Request) {
+        if late > 0 {
+            self.still_to_come(when);
+            self.nodes[node].rough_until = self.nodes[node].rough_until.max(when);
+        }
+        let (life, sent) = (self.nodes[node].life, self.now);
+        self.at(when, Happening::AtEtcd { node, life, sent, request });
+    }
+
+    fn lost(&mut self, node: usize) {
+        self.fate.coverage.see("message lost");
+        self.nodes[node].rough_until = self.nodes[node].rough_until.max(self.now + SECOND);
     }
 
     /// The watch is given up and all is read; an order that comes meanwhile is remembered.
@@ -64,13 +82,14 @@ impl World {
         }
     }
 
-    pub(super) fn at_etcd(&mut self, node: usize, life: u64, request: Request) {
+    pub(super) fn at_etcd(&mut self, node: usize, life: u64, sent: i64, request: Request) {
         let cut = self.now < self.nodes[node].etcd_cut_until;
-        if self.rotates && self.rng.one_in(10) {
-            self.nodes[node].member = self.rng.range(0, MEMBERS as i64) as usize;
+        let (wanders, elsewhere) = (self.nodes[node].wire.one_in(10), self.nodes[node].wire.one_in(2));
+        if wanders && self.rough(Rough::Rotates) {
+            self.nodes[node].member = self.nodes[node].wire.range(0, MEMBERS as i64) as usize;
         }
         let mut member = self.nodes[node].member;
-        if matches!(request, Request::Read { .. }) && self.rng.one_in(2) {
+        if matches!(request, Request::Read { .. }) && elsewhere {
             member = (member + 1) % MEMBERS; // a follower that asked the old leader for the renewal and knows a new one
         }
         let retry = matches!(request, Request::ReadAll { .. });
@@ -82,12 +101,20 @@ impl World {
             }
             return;
         }
+        self.cover_order(node, life, sent, &request);
+        if matches!(request, Request::Read { .. } | Request::ReadAll { .. }) {
+            self.nodes[node].heard_at = self.nodes[node].heard_at.max(sent);
+        }
         let answer = self.answer(node, member, request);
         self.tell_watchers();
-        let lost = self.rng.one_in(40) && !retry;
+        let lost = self.nodes[node].wire.one_in(40) && !retry && self.rough(Rough::Lost);
+        if lost {
+            self.lost(node);
+        }
         if let (Some(event), false, true) = (answer, lost, life == self.nodes[node].life) {
             let slow = self.now < self.nodes[node].slow_until;
-            let after = self.delay() + if slow { self.rng.range(200 * MS, 1500 * MS) } else { 0 };
+            let more = self.nodes[node].wire.range(200 * MS, 1500 * MS);
+            let after = self.delay(node) + if slow { more } else { 0 };
             match event {
                 Answer::Fact(event) => self.tell(node, after, event),
                 Answer::Picture(event) => {
@@ -99,19 +126,38 @@ impl World {
         }
     }
 
+    fn cover_order(&mut self, node: usize, life: u64, sent: i64, request: &Request) {
+        let Request::Order(order) = request else { return };
+        let (late, gone) = (self.now - sent, life != self.nodes[node].life);
+        if late >= SECOND {
+            self.fate.coverage.see("order carried out after 1 s or more");
+        }
+        if gone {
+            self.fate.coverage.see("order of a daemon that is gone");
+        }
+        if late >= SECOND || gone {
+            let name = format!("{order:?}");
+            let name = name.split([' ', '{']).next().unwrap_or_default().to_owned();
+            self.say_of(node, || format!("its {name} of {} ms ago reaches etcd", late / MS));
+        }
+    }
+
     /// The renewal's answer arrives, and the read that may prove it goes out.
     fn renewed(&mut self, node: usize, life: u64, after: i64, mut pair: Pair) {
         let arrives = (self.now + after).max(self.nodes[node].frozen_until);
         pair.answered_at = self.nodes[node].local(arrives);
         pair.read.sent_at = pair.answered_at;
-        let when = arrives + self.delay();
-        self.at(when, Happening::AtEtcd { node, life, request: Request::Read { pair } });
+        let when = arrives + self.delay(node);
+        self.at(when, Happening::AtEtcd { node, life, sent: arrives, request: Request::Read { pair } });
     }
 
     fn answer(&mut self, node: usize, member: usize, request: Request) -> Option<Answer> {
         match request {
             Request::Renew { lease, sent_at } => {
                 let (renewed, ttl) = self.etcd.renew(member, lease, self.now)?;
+                if renewed.term != self.etcd.header().term {
+                    self.fate.coverage.see("renewal acknowledged by a stalled leader");
+                }
                 if ttl == 0 {
                     return Some(Answer::Fact(Event::LeaseLost { lease }));
                 }
@@ -126,7 +172,7 @@ impl World {
             }
             Request::ReadAll { sent_at } => {
                 self.nodes[node].watching = true;
-                if self.rng.one_in(2) {
+                if self.nodes[node].watch.one_in(2) {
                     self.nodes[node].deaf_until = 0; // else the next watch is one of the same deaf member
                 }
                 let (header, entries) = (self.etcd.header(), self.etcd.store.read_all());
@@ -145,7 +191,7 @@ impl World {
             Action::GrantLease => {
                 let sent_at = self.nodes[node].local(self.now - MS);
                 let lease = self.etcd.grant(TTL, self.now);
-                self.nodes[node].lease = Some(lease);
+                self.owners.insert(lease, node);
                 let ttl = Duration::from_nanos(TTL as u64);
                 Some(Event::LeaseGranted { lease, ttl, sent_at, header: self.etcd.header() })
             }
@@ -193,29 +239,38 @@ impl World {
     }
 
     pub(super) fn tell_watchers(&mut self) {
-        for (revision, changes) in std::mem::take(&mut self.etcd.store.news) {
+        let news = std::mem::take(&mut self.etcd.store.news);
+        self.say_news(&news);
+        for (revision, changes) in news {
             for node in 0..self.nodes.len() {
-                let n = &self.nodes[node];
+                let breaks = self.nodes[node].watch.one_in(400) && self.rough(Rough::WatchBreaks);
+                let lag = self.nodes[node].watch.range(0, 4 * SECOND);
+                let n = &mut self.nodes[node];
                 if !n.watching {
                     continue;
                 }
                 if n.deaf_until > self.now {
                     // A watch tells late or not at all, but it skips nothing: deaf once, deaf until all is read again.
-                    self.nodes[node].watching = false;
+                    n.watching = false;
                     continue;
                 }
-                if n.etcd_cut_until > self.now || self.rng.one_in(400) {
-                    // The watch breaks; all is read again until that works.
-                    self.nodes[node].watching = false;
-                    let life = self.nodes[node].life;
-                    self.at(self.now + 50 * MS, Happening::ReadAll { node, life });
+                if n.etcd_cut_until > self.now || breaks {
+                    self.break_watch(node);
                     continue;
                 }
-                let lag = if n.lag_until > self.now { self.rng.range(0, 4 * SECOND) } else { 0 };
-                let after = self.delay() + lag;
+                let lag = if n.lag_until > self.now { lag } else { 0 };
+                let after = self.delay(node) + lag;
                 self.tell_in_order(node, after, Event::Changed { revision, changes: changes.clone() });
             }
         }
+    }
+
+    /// All is read again until that works.
+    pub(super) fn break_watch(&mut self, node: usize) {
+        let n = &mut self.nodes[node];
+        (n.watching, n.rough_until) = (false, n.rough_until.max(self.now + SECOND));
+        let life = n.life;
+        self.at(self.now + 50 * MS, Happening::ReadAll { node, life });
     }
 
     fn tell_in_order(&mut self, node: usize, after: i64, event: Event) {

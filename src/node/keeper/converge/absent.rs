@@ -3,6 +3,7 @@
 use super::{Kept, RETRY};
 use crate::election::event::{Event, Outcome};
 use crate::node::clock::now;
+use crate::node::guards::{self, Guard};
 use crate::node::kernel::{Kernel, chain};
 use crate::node::netlink::host_prefix;
 
@@ -12,6 +13,10 @@ const ROUNDS: usize = 3;
 impl Kept {
     /// Makes the kernel have none of the VIP's addresses of ours; `Absent` is said only with its word.
     pub(super) async fn clear(&mut self, kernel: &mut Kernel, events: &mut Vec<Event>) {
+        if !guards::on(Guard::KernelsWord) && self.said != Some(Outcome::Absent) {
+            self.next = Some(now());
+            return self.say(Outcome::Absent, events);
+        }
         let gone = self.sweep(kernel).await;
         self.next = (!gone).then(|| now() + RETRY);
         if gone {

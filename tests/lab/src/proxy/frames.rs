@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD: usize = 9;
 const DATA: u8 = 0;
+const RST_STREAM: u8 = 3;
 
 /// Cuts a byte stream into frames.
 #[derive(Default)]
@@ -35,6 +36,11 @@ impl Iterator for Frames {
         // A preface that is still on its way begins with "PRI", which would be a frame of 5 MB: it waits, too.
         (self.pending.len() >= length).then(|| self.pending.drain(..length).collect())
     }
+}
+
+/// Whether a frame takes a request back.
+pub(super) fn is_reset(frame: &[u8]) -> bool {
+    kind_and_stream(frame).is_some_and(|(kind, _)| kind == RST_STREAM)
 }
 
 /// The watches of one connection: when each was opened, in the count of deafenings.

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::clock::{self, At};
 use crate::faults::{Fault, Who};
-use crate::measure::{Blow, Tally, stays_on};
+use crate::measure::{Blow, Tally, led_from, stays_on};
 use crate::probe::Probe;
 use crate::scenario::Context;
 use crate::timeline::NodeIndex;
@@ -22,15 +22,6 @@ fn a_world(lab: &Context) -> Result<(World, Probe)> {
     world.one_holder(VIP, PATIENCE)?;
     let probe = world.probe(VIP)?;
     Ok((world, probe))
-}
-
-/// Makes the member that stands `on` the holder's node or the next one lead, with all well; returns the holder.
-fn led_from(world: &World, beside: usize) -> Result<NodeIndex> {
-    let holder = world.one_holder(VIP, PATIENCE)?;
-    world.all_stand(VIP)?;
-    world.lead((holder + beside) % 3)?;
-    clock::sleep(Duration::from_secs(1));
-    Ok(holder)
 }
 
 /// Cut off by the switch, again and again, and always the one that leads.

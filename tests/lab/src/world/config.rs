@@ -10,8 +10,10 @@ pub(super) fn yaml(node: &str, endpoints: &[String], runtime: &Path, options: &O
     let mut text = String::from("machine:\n  network:\n    interfaces:\n");
     options.vips.iter().for_each(|vip| text.push_str(&interface(vip)));
     let runtime = runtime.display();
-    let _ =
-        write!(text, "vipd:\n  node: {node}\n  runtimeDir: {runtime}\n  lease:\n    ttl: {}s\n", options.ttl.as_secs());
+    let _ = writeln!(text, "vipd:\n  node: {node}\n  runtimeDir: {runtime}");
+    if let Some(ttl) = options.ttl {
+        let _ = writeln!(text, "  lease:\n    ttl: {}s", ttl.as_secs());
+    }
     text.push_str("  etcd:\n    endpoints:\n");
     endpoints.iter().for_each(|endpoint| {
         let _ = writeln!(text, "      - {endpoint}");

@@ -3,6 +3,10 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use super::{Options, http, node};
 use crate::timeline::NodeIndex;
@@ -29,7 +33,8 @@ pub(super) fn command(index: NodeIndex, directory: &Path, options: &Options) -> 
     command
 }
 
-fn peer_url(index: NodeIndex) -> String {
+/// A member's address for its peers.
+pub(super) fn peer_url(index: NodeIndex) -> String {
     format!("http://{}:{PEER_PORT}", node::address(index))
 }
 
@@ -60,10 +65,18 @@ pub(super) fn healthy(address: Ipv4Addr) -> bool {
 
 /// It leads its cluster.
 pub(super) fn leads(address: Ipv4Addr) -> bool {
-    let answer = http::post((address, CLIENT_PORT).into(), "/v3/maintenance/status", "{}").unwrap_or_default();
-    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-    let start = body.find('{').unwrap_or_default();
-    let status: serde_json::Value =
-        serde_json::Deserializer::from_str(&body[start..]).into_iter().next().and_then(Result::ok).unwrap_or_default();
+    let status = ask(address, "/v3/maintenance/status", "{}", http::PATIENCE).unwrap_or_default();
     !status["leader"].is_null() && status["leader"] == status["header"]["member_id"]
+}
+
+/// Asks a member through its JSON gateway; an answer that tells of an error is one.
+pub(super) fn ask(address: Ipv4Addr, path: &str, body: &str, patience: Duration) -> Result<Value> {
+    let answer = http::post((address, CLIENT_PORT).into(), path, body, patience)
+        .with_context(|| format!("ask {address} for {path}"))?;
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    let start = body.find('{').with_context(|| format!("{address} did not answer {path}: {answer}"))?;
+    let first = serde_json::Deserializer::from_str(&body[start..]).into_iter().next();
+    let value: Value = first.context("an empty answer")?.with_context(|| format!("{path}: {answer}"))?;
+    ensure!(value.get("error").is_none(), "{address} refused {path}: {value}");
+    Ok(value)
 }

@@ -37,7 +37,7 @@ impl World {
     }
 
     /// As `etcdctl` wants it.
-    fn member_id(&self, node: NodeIndex) -> Result<String> {
+    pub(super) fn member_id(&self, node: NodeIndex) -> Result<String> {
         let mut ask = keys::etcdctl(&etcd::client_url(self.nodes[node].address));
         let answer = shell::output(ask.args(["endpoint", "status", "--write-out=json"]))?;
         let status: Value = serde_json::from_str(&answer).context("a member's status")?;

@@ -1,28 +1,26 @@
-//! As much HTTP as it takes to ask an etcd member how it is.
+//! As much HTTP as it takes to ask an etcd member how it is. Of version 1.0: then an answer comes in one piece.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_millis(500);
+/// What an idle member may take.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The whole answer to a GET, headers and all.
 pub(super) fn get(to: SocketAddr, path: &str) -> io::Result<String> {
-    ask(to, &format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n"))
+    ask(to, PATIENCE, &format!("GET {path} HTTP/1.0\r\nHost: {to}\r\n\r\n"))
 }
 
-/// The whole answer to a POST.
-pub(super) fn post(to: SocketAddr, path: &str, body: &str) -> io::Result<String> {
+/// The whole answer to a POST, for which it may take so long.
+pub(super) fn post(to: SocketAddr, path: &str, body: &str, patience: Duration) -> io::Result<String> {
     let length = body.len();
-    ask(
-        to,
-        &format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"),
-    )
+    ask(to, patience, &format!("POST {path} HTTP/1.0\r\nHost: {to}\r\nContent-Length: {length}\r\n\r\n{body}"))
 }
 
-fn ask(to: SocketAddr, request: &str) -> io::Result<String> {
+fn ask(to: SocketAddr, patience: Duration, request: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;

@@ -62,7 +62,7 @@ impl Node {
         fs::write(&config, config::yaml(&name, &endpoints, &runtime, options))?;
         let etcd = Service::new(&ns, "etcd", etcd::command(index, directory, options), directory);
         let mut run = Command::new(vipd);
-        run.arg("run").arg("--config").arg(&config);
+        run.arg("run").arg("--config").arg(&config).envs(options.log.map(|log| ("VIPD_LOG", log)));
         let vipd = Service::new(&ns, "vipd", run, directory);
         Ok(Self { name, ns, address, mac, etcd, vipd, proxies, config })
     }

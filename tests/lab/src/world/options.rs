@@ -8,6 +8,9 @@ pub(crate) const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 100));
 /// An IPv6 one.
 pub(crate) const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100));
 
+/// The lease that a plain etcd gets.
+pub(crate) const TTL: Duration = Duration::from_secs(5);
+
 /// A VIP and the link it belongs on: `eth0`, or another, which is made for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Vip {
@@ -22,8 +25,10 @@ pub(crate) struct Vip {
 pub(crate) struct Options {
     /// What every daemon's config names.
     pub(crate) vips: Vec<Vip>,
-    /// The lease.
-    pub(crate) ttl: Duration,
+    /// The lease; `None`: the daemons' config says nothing of it, so they choose.
+    pub(crate) ttl: Option<Duration>,
+    /// What the daemons log (`VIPD_LOG`), if not what this lab was started with.
+    pub(crate) log: Option<&'static str>,
     /// etcd's heartbeat interval.
     pub(crate) heartbeat: Duration,
     /// etcd's election timeout.
@@ -42,7 +47,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             vips: vec![Vip { ip: VIP, link: "eth0".to_owned() }],
-            ttl: Duration::from_secs(5),
+            ttl: Some(TTL),
+            log: None,
             heartbeat: Duration::from_millis(100),
             election: Duration::from_secs(1),
             token: "vipd-lab",

@@ -1,6 +1,7 @@
 //! One program on one node: started, signalled, watched, its log kept.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -43,6 +44,11 @@ impl Service {
     fn open_log(&self) -> Result<File> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         log.with_context(|| format!("open {}", self.log.display()))
+    }
+
+    /// Says something in its environment from its next start on.
+    pub(crate) fn env(&mut self, name: &str, value: &str) {
+        self.command.env(name, value);
     }
 
     /// Sends a signal.
@@ -100,6 +106,20 @@ impl Service {
     /// All it ever said.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// How much it has said, in bytes.
+    pub(crate) fn said_so_far(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |log| log.len())
+    }
+
+    /// What it said after so many bytes.
+    pub(crate) fn said_since(&self, bytes: u64) -> Result<String> {
+        let mut text = String::new();
+        let mut log = File::open(&self.log).with_context(|| format!("open {}", self.log.display()))?;
+        log.seek(SeekFrom::Start(bytes))?;
+        log.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     /// The last lines of it.

@@ -1,0 +1,158 @@
+//! What an operator does to a healthy etcd: restart members, compact, defragment, remove members and add others.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::{Service, World, etcd};
+use crate::clock;
+use crate::shell;
+use crate::timeline::NodeIndex;
+
+/// A member comes up in a second or two; a busy disk makes it take its time.
+const UP: Duration = Duration::from_secs(60);
+/// Defragmenting is in proportion to the data, and what it holds up waits.
+const LONG: Duration = Duration::from_secs(60);
+
+impl World {
+    /// Waits until a node's member answers and sees a leader.
+    pub(crate) fn etcd_answers(&self, node: NodeIndex) -> Result<()> {
+        let node = &self.nodes[node];
+        let answers = clock::poll_until(UP, || etcd::healthy(node.address));
+        ensure!(answers, "{}'s etcd did not come up: {}", node.name, node.etcd.tail(3).join(" | "));
+        Ok(())
+    }
+
+    /// Restarts a member in order, as its unit would.
+    pub(crate) fn restart_etcd(&mut self, node: NodeIndex) -> Result<()> {
+        let member = &mut self.nodes[node].etcd;
+        member.signal(Signal::SIGTERM)?;
+        member.ends(Duration::from_secs(15)).context("an etcd member does not end on SIGTERM")?;
+        member.start()?;
+        self.etcd_answers(node)
+    }
+
+    /// Writes so many megabytes, in keys of 8 kB.
+    pub(crate) fn fill_etcd(&self, megabytes: usize) -> Result<()> {
+        const KEYS: usize = 100;
+        // Base64 of some text and of 8 kB of zeros.
+        let value = "A".repeat(8 * 1024 * 4 / 3 / 4 * 4);
+        for number in 0..megabytes * 1024 / 8 / KEYS {
+            let key = |k: usize| format!("LAB{:09}", number * KEYS + k);
+            let puts: Vec<_> = (0..KEYS).map(|k| json!({"requestPut": {"key": key(k), "value": value}})).collect();
+            let body = json!({"success": puts}).to_string();
+            etcd::ask(self.nodes[0].address, "/v3/kv/txn", &body, LONG)?;
+        }
+        Ok(())
+    }
+
+    /// Defragments a member; it answers nobody meanwhile. How long that took.
+    pub(crate) fn defragment(&self, node: NodeIndex) -> Result<Duration> {
+        let from = clock::now();
+        etcd::ask(self.nodes[node].address, "/v3/maintenance/defragment", "{}", LONG)?;
+        Ok(clock::now().since(from))
+    }
+
+    /// Forgets all revisions up to now.
+    pub(crate) fn compact(&self) -> Result<()> {
+        compact(self.nodes[0].address)
+    }
+
+    /// Writes a key and forgets all revisions before it, again and again, until what this returns is dropped.
+    pub(crate) fn compact_on_and_on(&self) -> Compacting {
+        let addresses: Vec<_> = self.nodes.iter().map(|node| node.address).collect();
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&done));
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                // Whichever member is there.
+                if addresses.iter().any(|address| compact(*address).is_ok()) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                clock::sleep(Duration::from_millis(50));
+            }
+        });
+        Compacting { stop, done, thread: Some(thread) }
+    }
+
+    /// Removes a node's member from the cluster, and all that it knew.
+    pub(crate) fn remove_member(&mut self, node: NodeIndex) -> Result<()> {
+        let member = self.member_id(node)?;
+        self.ask_beside(node, &["member", "remove", &member])?;
+        // It may be told, and end by itself.
+        self.nodes[node].etcd.ends(Duration::from_secs(2));
+        self.nodes[node].etcd.kill();
+        let data = etcd::data(node, &self.directory);
+        fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))
+    }
+
+    /// Adds a new member in its place: as a learner, and promoted once it has caught up.
+    pub(crate) fn add_member(&mut self, node: NodeIndex) -> Result<()> {
+        let name = self.nodes[node].name.clone();
+        let peer = format!("--peer-urls={}", etcd::peer_url(node));
+        self.ask_beside(node, &["member", "add", &name, "--learner", &peer])?;
+        let mut command = etcd::command(node, &self.directory, &self.options);
+        command.args(["--initial-cluster-state", "existing"]);
+        self.nodes[node].etcd = Service::new(&self.nodes[node].ns, "etcd", command, &self.directory);
+        self.nodes[node].etcd.start()?;
+        // A learner tells who it is as soon as it is up; it is promoted once it has caught up.
+        let mut member = Err(anyhow::anyhow!("it never came up"));
+        clock::poll_every(Duration::from_millis(200), UP, || {
+            member = self.member_id(node);
+            member.is_ok()
+        });
+        self.ask_beside(node, &["member", "promote", &member?])?;
+        self.etcd_answers(node)
+    }
+
+    /// `etcdctl` through the members beside that node's. A change of members is refused until all the others have
+    /// known one another for five seconds, so it is asked for again.
+    fn ask_beside(&self, node: NodeIndex, words: &[&str]) -> Result<()> {
+        let others = self.nodes.iter().enumerate().filter(|(index, _)| *index != node);
+        let urls: Vec<String> = others.map(|(_, other)| etcd::client_url(other.address)).collect();
+        let mut done = Ok(String::new());
+        clock::poll_every(Duration::from_millis(200), UP, || {
+            done = shell::output(crate::keys::etcdctl(&urls.join(",")).args(words));
+            done.is_ok()
+        });
+        done.map(drop)
+    }
+}
+
+/// Ends when dropped.
+pub(crate) struct Compacting {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Compacting {
+    /// How often so far.
+    pub(crate) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Compacting {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn compact(address: Ipv4Addr) -> Result<()> {
+    const BOUND: Duration = Duration::from_secs(1);
+    // A key in base64, as the gateway wants it.
+    let put = etcd::ask(address, "/v3/kv/put", r#"{"key": "bGFiL2NvbXBhY3Q=", "value": ""}"#, BOUND)?;
+    let revision = put["header"]["revision"].as_str().context("no revision in the answer to a put")?;
+    etcd::ask(address, "/v3/kv/compaction", &json!({"revision": revision}).to_string(), BOUND).map(drop)
+}
