@@ -31,6 +31,8 @@ missing_packages() {
     has ip && has bridge || printf 'iproute2 '
     has nsenter || printf 'util-linux '
     has cc || printf 'gcc libc6-dev '
+    # libFuzzer is written in it.
+    has c++ || printf 'g++ '
     has strace || printf 'strace '
     has protoc || printf 'protobuf-compiler '
     [ -e /usr/include/google/protobuf/descriptor.proto ] || printf 'libprotobuf-dev '

@@ -11,7 +11,7 @@ use super::guards::{Guard, Guards};
 use super::picture::{Ignored, Picture};
 use super::record::{NodeRecord, Released, node_key};
 use super::session::{Counted, History, Live, Session, Verdict};
-use super::timings::Timings;
+use super::timings::{RENEW_PAUSE, Timings};
 use crate::moment::Moment;
 use crate::plan::Plan;
 use ending::Stop;
@@ -20,8 +20,6 @@ use ending::Stop;
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// A grant takes two commits; asked for longer ago than this and not answered, it is taken for lost if etcd answers.
 const ASK_PATIENCE: Duration = Duration::from_millis(200);
-/// However pressing, renewals go out no faster than this.
-const RENEW_PAUSE: Duration = Duration::from_millis(50);
 /// A step changes a contender's state at most this often for one fact; the longest true way is five.
 const STEPS_MOST: usize = 16;
 

@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Entry, LeaseId, Record};
 
-/// A key in etcd. Any bytes; shown escaped.
+/// A key in etcd. Any bytes; shown escaped, and no more of it than our own keys can have.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub Vec<u8>);
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.escape_ascii(), f)
+        let cut = &self.0[..self.0.len().min(KEY_SHOWN)];
+        let more = if cut.len() < self.0.len() { "..." } else { "" };
+        write!(f, "{}{more}", cut.escape_ascii())
     }
 }
 
@@ -74,6 +76,9 @@ impl From<Released> for String {
     }
 }
 
+/// How much of a key is shown to people, in bytes. Ours have less: a prefix of at most 128 bytes, an address, a lease.
+/// A foreign one may have a megabyte, and each is told once.
+const KEY_SHOWN: usize = 256;
 /// How much of a foreign value is shown to people, in bytes.
 const SHOWN: usize = 64;
 /// The largest value that is looked into, in bytes: ours have a few hundred.
@@ -169,6 +174,15 @@ mod tests {
         let Record::Candidate { addresses, who, .. } = e.record else { panic!("{e:?}") };
         assert_eq!(addresses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(who, "so\\xffme\\n");
+    }
+
+    #[test]
+    fn a_foreign_key_is_shown_escaped_and_cut() {
+        assert_eq!(Key(b"vipd/\x1b[2J\n".to_vec()).to_string(), "vipd/\\x1b[2J\\n");
+        assert_eq!(Key(vec![b'x'; 1 << 20]).to_string(), "x".repeat(256) + "...");
+        let longest =
+            candidate_key(&"p".repeat(128), "2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(), LeaseId(-1));
+        assert_eq!(longest.to_string().into_bytes(), longest.0, "ours are shown whole");
     }
 
     #[test]

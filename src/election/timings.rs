@@ -28,6 +28,9 @@ pub fn most_margin(ttl: Duration) -> Duration {
 /// The kernel must confirm within this that an address is on or off.
 pub const WORD_BOUND: Duration = Duration::from_secs(2);
 
+/// However pressing, and however short the lease, renewals go out no faster than this.
+pub const RENEW_PAUSE: Duration = Duration::from_millis(50);
+
 /// The durations a session lives by. All but the first four do not depend on the lease.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Timings {
@@ -35,7 +38,7 @@ pub struct Timings {
     pub ttl: Duration,
     /// From the fence to the end of the lease.
     pub margin: Duration,
-    /// From one renewal to the next: TTL/10.
+    /// From one renewal to the next: TTL/10, for any TTL that is worth having.
     pub renew_every: Duration,
     /// The same while none counts and there is a fence to save: TTL/25. Etcd is silent while it elects a leader, and
     /// what was asked before may never be answered; whoever asks soon after the election loses least.
@@ -71,8 +74,8 @@ impl Timings {
         Self {
             ttl,
             margin: margin.filter(|m| *m <= most_margin(ttl)).unwrap_or_default().max(least_margin(ttl)),
-            renew_every: ttl / 10,
-            renew_silent: ttl / 25,
+            renew_every: (ttl / 10).max(RENEW_PAUSE),
+            renew_silent: (ttl / 25).max(RENEW_PAUSE),
             retry: 500 * MS,
             deaf_after: 100 * MS,
             least_hold: 1000 * MS,
@@ -105,6 +108,13 @@ mod tests {
         assert_eq!(Timings::new(Duration::from_secs(5), None).margin, 1200 * MS);
         assert_eq!(Timings::new(Duration::from_secs(5), Some(MS)).margin, 1200 * MS, "never less");
         assert_eq!(Timings::new(Duration::from_secs(5), Some(2000 * MS)).margin, 2000 * MS);
+    }
+
+    #[test]
+    fn a_lease_of_no_length_is_not_renewed_without_pause() {
+        let none = Timings::new(Duration::ZERO, None);
+        assert_eq!((none.renew_every, none.renew_silent), (RENEW_PAUSE, RENEW_PAUSE));
+        assert_eq!(Timings::new(LEAST_TTL, None).renew_every, 300 * MS);
     }
 
     #[test]

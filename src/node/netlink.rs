@@ -23,7 +23,7 @@ use tracing::debug;
 pub use address::{Address, MARK, Marks, host_prefix};
 use line::Line;
 pub use link::Link;
-pub use monitor::{Monitor, News};
+pub use monitor::{Monitor, News, news_of};
 
 /// How often a list that changed while it was read is asked again.
 const TRIES: usize = 5;

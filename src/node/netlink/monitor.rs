@@ -95,17 +95,24 @@ impl Monitor {
     }
 }
 
-/// Takes one datagram apart.
-fn hear(read: io::Result<usize>, mut bytes: &[u8], heard: &mut VecDeque<News>) -> io::Result<()> {
+/// What came of one read of the socket.
+fn hear(read: io::Result<usize>, bytes: &[u8], heard: &mut VecDeque<News>) -> io::Result<()> {
     match read {
         Ok(_) => {}
         Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ENOBUFS as i32) => heard.push_back(News::Anything),
         Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
         Err(e) => return Err(e),
     }
+    heard.extend(news_of(bytes));
+    Ok(())
+}
+
+/// Takes one datagram of news apart. Pure, and any bytes will do: what cannot be read is [`News::Anything`].
+pub fn news_of(mut bytes: &[u8]) -> Vec<News> {
+    let mut heard = Vec::new();
     while !bytes.is_empty() {
         let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else {
-            heard.push_back(News::Anything);
+            heard.push(News::Anything);
             break;
         };
         // Messages are padded to four bytes; a length of 0 would never end.
@@ -113,7 +120,7 @@ fn hear(read: io::Result<usize>, mut bytes: &[u8], heard: &mut VecDeque<News>) -
         heard.extend(news_in(message.payload));
         bytes = bytes.get(length..).unwrap_or_default();
     }
-    Ok(())
+    heard
 }
 
 fn news_in(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<News> {

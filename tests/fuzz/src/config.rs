@@ -1,0 +1,135 @@
+//! The config file: any bytes are refused with a place and a reason, or mean what can be put.
+//!
+//! What is accepted is written anew, in one plain form, and must mean the same again.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vipd::config::{Config, Host, Refusal, Ttl, Vip, parse};
+use vipd::plan::Plan;
+
+/// The most that one line of a refusal may have: a place of a few keys of 80 characters, two shown values, each
+/// character as `\u{10ffff}` at worst.
+const LONGEST_LINE: usize = 16 * 1024;
+
+/// One file.
+pub fn judge(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let host = Host { name: "cp-1".into(), runtime_directory: None };
+    match parse(&text, &host) {
+        Err(refusal) => judge_refusal(&refusal),
+        Ok(config) => {
+            judge_config(&config);
+            let written = write(&config);
+            let again = parse(&written, &host).unwrap_or_else(|e| panic!("refused again: {e}\n{written}"));
+            assert_eq!(without_places(again), without_places(config), "{written}");
+        }
+    }
+}
+
+fn judge_refusal(refusal: &Refusal) {
+    assert!(!refusal.problems().is_empty(), "refused, and nothing is wrong");
+    for problem in refusal.problems() {
+        assert!(!problem.place.is_empty() && !problem.text.is_empty(), "{problem:?}");
+        let line = problem.to_string();
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(line.len() <= LONGEST_LINE, "{} bytes: {line}", line.len());
+    }
+}
+
+fn judge_config(config: &Config) {
+    assert!((1..=256).contains(&config.vips.len()));
+    let mut seen = BTreeSet::new();
+    for vip in &config.vips {
+        judge_link(&vip.link);
+        assert!(!vip.addresses.is_empty() && !vip.place.is_empty());
+        for address in &vip.addresses {
+            assert!(seen.insert(*address), "{address} twice");
+            assert!(is_legal(*address), "{address}");
+        }
+    }
+    let plan = Plan::new(config);
+    assert_eq!(plan.vips.len(), config.vips.len(), "a VIP was lost on the way");
+    assert!(plan.vips.iter().all(|vip| vip.addresses.contains(&vip.key_address)));
+    judge_etcd(config);
+    assert!(!config.node.is_empty() && config.node.len() <= 253 && !config.node.contains(char::is_whitespace));
+    assert!(config.runtime_dir.is_absolute());
+    let ttl = match config.lease.ttl {
+        Ttl::Auto => Duration::from_secs(300),
+        Ttl::Fixed(ttl) => ttl,
+    };
+    assert!((3..=300).contains(&ttl.as_secs()) && ttl.subsec_nanos() == 0);
+    if let Some(margin) = config.lease.margin {
+        let left = ttl - ttl / 10;
+        assert!(margin >= Duration::from_millis(1180) && margin + Duration::from_millis(1500) <= left, "{margin:?}");
+    }
+}
+
+fn judge_etcd(config: &Config) {
+    let etcd = &config.etcd;
+    assert!((1..=32).contains(&etcd.endpoints.len()));
+    assert_eq!(etcd.endpoints.iter().collect::<BTreeSet<_>>().len(), etcd.endpoints.len(), "a member twice");
+    assert!(etcd.endpoints.iter().all(|url| url.starts_with("http://") && !url.contains('@')));
+    let prefix = &etcd.prefix;
+    assert!((1..=128).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_graphic()));
+    assert!(!prefix.starts_with('/') && !prefix.ends_with('/'));
+}
+
+fn judge_link(name: &str) {
+    assert!((1..=15).contains(&name.len()) && !matches!(name, "lo" | "." | ".."), "{name:?}");
+    assert!(!name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()), "{name:?}");
+}
+
+/// Whether other machines can reach it, told from its bits.
+fn is_legal(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            !matches!((a, b), (0 | 127 | 224.., _) | (169, 254))
+        }
+        IpAddr::V6(ip) => {
+            let first = ip.segments()[0];
+            ip.to_bits() > 1 && first & 0xffc0 != 0xfe80 && first >> 8 != 0xff && ip.to_ipv4_mapped().is_none()
+        }
+    }
+}
+
+/// The same configuration in other words.
+fn write(config: &Config) -> String {
+    let mut text = String::from("machine:\n  network:\n    interfaces:\n");
+    for Vip { addresses, link, .. } in &config.vips {
+        for address in addresses {
+            let _ = writeln!(text, "      - interface: {}\n        vip:\n          ip: \"{address}\"", quoted(link));
+        }
+    }
+    let _ = writeln!(text, "vipd:\n  node: {}\n  etcd:\n    endpoints:", quoted(&config.node));
+    for url in &config.etcd.endpoints {
+        let _ = writeln!(text, "      - {}", quoted(url));
+    }
+    let _ = writeln!(text, "    prefix: {}", quoted(&config.etcd.prefix));
+    let ttl = match config.lease.ttl {
+        Ttl::Auto => "auto".into(),
+        Ttl::Fixed(ttl) => format!("{}s", ttl.as_secs()),
+    };
+    let _ = writeln!(text, "  lease:\n    ttl: {ttl}");
+    if let Some(margin) = config.lease.margin {
+        let nanos = margin.as_nanos();
+        let _ = writeln!(text, "    margin: {}.{:06}ms", nanos / 1_000_000, nanos % 1_000_000);
+    }
+    let _ = writeln!(text, "  runtimeDir: {}", quoted(&config.runtime_dir.to_string_lossy()));
+    text
+}
+
+/// A YAML text of printable ASCII alone.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\';
+    let all = text.chars().map(|c| if plain(c) { c.to_string() } else { format!("\\U{:08x}", u32::from(c)) });
+    format!("\"{}\"", all.collect::<String>())
+}
+
+fn without_places(mut config: Config) -> Config {
+    config.vips.iter_mut().for_each(|vip| vip.place.clear());
+    config
+}

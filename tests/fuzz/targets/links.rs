@@ -1,0 +1,4 @@
+//! The fuzz target `links`: see the module of that name.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| vipd_fuzz::links::judge(data));
