@@ -123,7 +123,8 @@ impl Etcd {
         }
         self.leader = (self.leader + 1) % MEMBERS;
         self.term += 1;
-        self.leaderless_until = now + election;
+        // Whatever else keeps it from answering goes on.
+        self.leaderless_until = self.leaderless_until.max(now + election);
         for lease in self.leases.values_mut() {
             lease.ends = self.leaderless_until + lease.ttl;
         }

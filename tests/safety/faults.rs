@@ -120,7 +120,8 @@ impl Fault {
 }
 
 /// The faults of a world of these nodes. Key deletion, early revocation and restored backups are promised to be harmless
-/// only while a holder can be reached by ARP: a world has those, or cut networks, not both.
+/// only while a holder can be reached by ARP: a world has those, or cut networks and addresses that somebody takes off,
+/// not both.
 pub(super) fn plan(nodes: usize, trouble: Trouble, lasts: i64, rng: &mut Rng) -> Vec<Planned> {
     let by_hand = rng.one_in(3);
     let start = rng.range(6 * SECOND, 8 * SECOND);
@@ -201,6 +202,7 @@ fn one(nodes: usize, by_hand: bool, rng: &mut Rng) -> Fault {
         14 => Fault::Slow(n),
         15 if also => Fault::LinkReplaced(n),
         15 => Fault::LinkDeleted(n),
+        16 if by_hand => Fault::Refuses(n),
         16 => Fault::Robbed(n),
         17 => Fault::Refuses(n),
         18 => Fault::Lag(n),

@@ -7,7 +7,7 @@ use super::{HEALED_WITHIN, MS, SECOND, TTL, Terms, World};
 use crate::election::action::Cause;
 use crate::election::contender::State;
 use crate::election::event::{LeaseId, VipId};
-use crate::election::safety::case::Case;
+use crate::election::safety::case::{Case, Rough};
 use crate::election::safety::verdict::{Kind, Wrong};
 use crate::election::session::Session;
 use crate::moment::Moment;
@@ -25,6 +25,9 @@ const HEARS_WITHIN: i64 = 1500 * MS;
 /// not come, and for the deletion (2 s each), then a lease and a margin (6.2 s), and a second to notice and to probe.
 const NOBODY_MOST: i64 = 12 * SECOND;
 
+/// A renewal that is carried out once more, so much later, makes the lease last longer by that.
+const RENEWED_LATE: i64 = 4 * SECOND;
+
 pub(super) struct Judge {
     /// Every put must be founded. Not while somebody meddles with etcd's keys, nor without a guard.
     strict: bool,
@@ -37,6 +40,7 @@ pub(super) struct Judge {
     paused: BTreeSet<(usize, VipId)>,
     /// Since when nobody has an address.
     nobody: BTreeMap<IpAddr, i64>,
+    nobody_most: i64,
     /// Since when every address has one holder.
     whole_since: Option<i64>,
     /// A restored backup took effect.
@@ -58,6 +62,7 @@ impl Judge {
             silent: BTreeMap::new(),
             paused: BTreeSet::new(),
             nobody: BTreeMap::new(),
+            nobody_most: NOBODY_MOST + if case.rough.contains(&Rough::Twice) { RENEWED_LATE } else { 0 },
             whole_since: None,
             restored: false,
             etcd_troubled_until: 0,
@@ -218,7 +223,7 @@ impl World {
         let troubled = self.nodes.iter().filter(|n| n.election.is_none() || n.troubled_until >= since).count();
         let etcd = self.judge.etcd_troubled_until >= since;
         let somebody_could = troubled <= 1 && troubled < self.nodes.len() && !etcd;
-        if self.now - since > NOBODY_MOST && somebody_could && !self.judge.mixed {
+        if self.now - since > self.judge.nobody_most && somebody_could && !self.judge.mixed {
             let ms = (self.now - since) / MS;
             self.wrong(Kind::Nobody, || format!("nobody has {ip} for {ms} ms"));
         }
