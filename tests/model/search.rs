@@ -1,4 +1,7 @@
-//! The search: every state that can be reached, breadth first, so that what goes wrong is shown by a shortest story.
+//! The search: every state that can be reached.
+//!
+//! Depth first, which needs little memory, to see that nothing goes wrong; breadth first, so that what goes wrong is
+//! shown by a shortest story.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -13,8 +16,6 @@ const RECOVERED: u64 = 251;
 pub(super) struct Found {
     pub(super) states: usize,
     pub(super) steps: usize,
-    /// How many steps the longest of all shortest stories has.
-    pub(super) depth: usize,
     /// From how many states one holder was seen to come of it when all troubles end.
     pub(super) recovered: usize,
     /// Whether every state was looked at.
@@ -30,39 +31,63 @@ struct Way {
     choices: Box<[u8]>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Depth,
+    Breadth,
+}
+
 struct Search<'a> {
     start: &'a World,
+    first: First,
     seen: HashSet<u64>,
+    /// Breadth first only: for the story.
     ways: Vec<Way>,
-    queue: VecDeque<(u32, usize, World)>,
+    queue: VecDeque<(u32, World)>,
     found: Found,
 }
 
 /// Looks at every state from `start` on, at most `most` of them.
-pub(super) fn search(start: &World, most: usize) -> Found {
-    let seen = HashSet::from([start.fingerprint()]);
-    let queue = VecDeque::from([(0, 0, start.clone())]);
-    let mut search = Search { start, seen, ways: Vec::new(), queue, found: Found::default() };
-    search.found.whole = true;
-    while let Some((id, depth, world)) = search.queue.pop_front() {
-        search.found.depth = depth;
-        for step in world.steps() {
-            search.go(id, depth, &world, step);
-        }
-        search.found.states = search.ways.len() + 1;
-        if search.found.states >= most {
-            search.found.whole = false;
-        }
-        if search.found.wrong.is_some() || !search.found.whole {
-            break;
-        }
-    }
-    search.found
+pub(super) fn every_state(start: &World, most: usize) -> Found {
+    let found = Search::new(start, First::Depth).run(most);
+    if found.wrong.is_some() { shortest(start, most) } else { found }
 }
 
-impl Search<'_> {
+/// Looks at states in the order of their distance from `start`, until something goes wrong or `most` were seen.
+pub(super) fn shortest(start: &World, most: usize) -> Found {
+    Search::new(start, First::Breadth).run(most)
+}
+
+impl<'a> Search<'a> {
+    fn new(start: &'a World, first: First) -> Self {
+        let seen = HashSet::from([start.fingerprint()]);
+        let queue = VecDeque::from([(0, start.clone())]);
+        Self { start, first, seen, ways: Vec::new(), queue, found: Found::default() }
+    }
+
+    fn next(&mut self) -> Option<(u32, World)> {
+        match self.first {
+            First::Depth => self.queue.pop_back(),
+            First::Breadth => self.queue.pop_front(),
+        }
+    }
+
+    fn run(mut self, most: usize) -> Found {
+        while let Some((id, world)) = self.next() {
+            for step in world.steps() {
+                self.go(id, &world, step);
+            }
+            self.found.states = self.seen.len();
+            if self.found.wrong.is_some() || self.found.states >= most {
+                return self.found;
+            }
+        }
+        self.found.whole = true;
+        self.found
+    }
+
     /// One step from one state, in all its ways.
-    fn go(&mut self, from: u32, depth: usize, world: &World, step: Step) {
+    fn go(&mut self, from: u32, world: &World, step: Step) {
         let mut choose = Chooser::default();
         loop {
             let mut next = world.clone();
@@ -70,10 +95,12 @@ impl Search<'_> {
             self.found.steps += 1;
             let print = next.fingerprint();
             if self.seen.insert(print) && self.found.wrong.is_none() {
-                self.ways.push(Way { from, step, choices: choose.taken().into() });
+                if self.first == First::Breadth {
+                    self.ways.push(Way { from, step, choices: choose.taken().into() });
+                }
                 let id = u32::try_from(self.ways.len()).expect("fewer states than that");
                 match fate.and_then(|()| self.recover(print, &next)) {
-                    Ok(()) => self.queue.push_back((id, depth + 1, next)),
+                    Ok(()) => self.queue.push_back((id, next)),
                     Err(wrong) => self.found.wrong = Some((wrong, self.story(id))),
                 }
             }
