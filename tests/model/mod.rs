@@ -115,15 +115,15 @@ const QUICK: &[[Kind; 2]] = &[
     [Delay, DeleteKey],
 ];
 
+/// All pairs of what happens apart, and all with a hand in them.
 fn pairs() -> Vec<[Kind; 2]> {
     let mut pairs = Vec::new();
-    for kinds in [APART, BY_HAND] {
-        for (i, a) in kinds.iter().enumerate() {
-            pairs.extend(kinds[i..].iter().map(|b| [*a, *b]));
-        }
+    for (i, a) in APART.iter().enumerate() {
+        pairs.extend(APART[i..].iter().map(|b| [*a, *b]));
     }
-    pairs.sort();
-    pairs.dedup();
+    for hand in [DeleteKey, Revoke] {
+        pairs.extend(BY_HAND.iter().filter(|kind| **kind <= hand).map(|kind| [*kind, hand]));
+    }
     pairs
 }
 

@@ -44,8 +44,8 @@ pub(in crate::election::model) enum Held {
     Report(Event),
 }
 
-/// How many renewals a deposed leader acknowledges: its disk does not hang for ever.
-const IN_VAIN: u8 = 6;
+/// How many renewals a deposed leader acknowledges: its disk does not hang for ever, but for longer than a lease lasts.
+const IN_VAIN: u8 = 5;
 
 #[derive(Clone, Copy, Hash)]
 pub(in crate::election::model) struct Deposed {
