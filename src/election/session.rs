@@ -45,6 +45,8 @@ pub struct Live {
     pub fence: Option<Moment>,
     /// When the newest counted pair's renewal was sent.
     pub counted_at: Option<Moment>,
+    /// When a pair last counted.
+    pub proven_at: Option<Moment>,
     /// When the newest read that was answered was sent: etcd was reachable after that.
     pub heard_at: Option<Moment>,
     /// When the next renewal is due.
@@ -86,6 +88,7 @@ impl Live {
             timings,
             fence: None,
             counted_at: None,
+            proven_at: None,
             heard_at: None,
             renew_at: now,
             renewed_at: sent_at,
@@ -108,7 +111,8 @@ impl Live {
     /// From a renewal that is sent now to the next one.
     pub fn renew_after(&self, now: Moment) -> Duration {
         let t = &self.timings;
-        let is_silent = self.counted_at.is_some_and(|at| now.since(at) > t.renew_every * 3 / 2);
+        // By when pairs came, not by when they were sent: an etcd that is merely slow is not silent.
+        let is_silent = self.proven_at.is_some_and(|at| now.since(at) > t.renew_every * 3 / 2);
         if is_silent && !self.is_fenced(now) { t.renew_silent } else { t.renew_every }
     }
 
@@ -164,6 +168,7 @@ impl Live {
         }
         self.fence = self.fence.max(Some(from + lasts));
         self.counted_at = self.counted_at.max(Some(pair.sent_at));
+        self.proven_at = Some(now);
     }
 
     /// When a disagreement is old enough to read everything anew, unless that was ordered.

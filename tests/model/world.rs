@@ -93,6 +93,7 @@ impl World {
         for node in 0..world.nodes.len() {
             world.calm(Step::Start(node as u8)).expect("nothing goes wrong without faults");
         }
+        assert_eq!(world.nodes.iter().filter(|n| n.kernel.is_some()).count(), 1, "one holder to begin with");
         Self { left, ..world }
     }
 

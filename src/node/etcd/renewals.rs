@@ -36,6 +36,7 @@ struct Back {
     renewer: Renewer,
     sent: Instant,
     attempt: u64,
+    lease: LeaseId,
     took: Duration,
     result: Result<Pair, Failure>,
 }
@@ -136,7 +137,7 @@ impl Renewals {
                 Ok(_) | Err(Failure::LeaseNotFound) => line.answered(),
                 Err(failure) => line.failed(&link, failure),
             }
-            Back { renewer, sent, attempt: number, took: sent.elapsed(), result }
+            Back { renewer, sent, attempt: number, lease, took: sent.elapsed(), result }
         }));
     }
 
@@ -165,10 +166,10 @@ impl Renewals {
                 }
                 self.shared.report(Event::PairAnswered(pair)).await;
             }
+            // However late, and whatever was ordered since: that lease is gone.
             Err(Failure::LeaseNotFound) => {
-                if let Some(lease) = self.attempt.take_if(|_| current).map(|a| a.lease) {
-                    self.shared.report(Event::LeaseLost { lease }).await;
-                }
+                self.attempt.take_if(|_| current);
+                self.shared.report(Event::LeaseLost { lease: back.lease }).await;
             }
             Err(failure) => {
                 tracing::debug!(member = %self.shared.members.lines[member].url, "a renewal failed: {failure}");
