@@ -246,3 +246,21 @@ impl History {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewals_come_sooner_only_while_none_counts_and_a_fence_is_ahead() {
+        let ms = Moment::from_millis;
+        let timings = Timings::new(Duration::from_secs(5), None);
+        let mut live = Live::new(LeaseId(1), timings, ms(0), ms(0));
+        assert_eq!(live.renew_after(ms(9000)).as_millis(), 500, "nothing to save yet");
+        // Sent a second ago and answered now: slow, but not silent.
+        (live.fence, live.proven_at) = (Some(ms(3800)), Some(ms(1000)));
+        assert_eq!(live.renew_after(ms(1500)).as_millis(), 500);
+        assert_eq!(live.renew_after(ms(1800)).as_millis(), 200);
+        assert_eq!(live.renew_after(ms(3800)).as_millis(), 500, "the fence is past");
+    }
+}

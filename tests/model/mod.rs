@@ -3,7 +3,8 @@
 //! Where the simulation (`tests/safety`) draws stories by chance, this walks through all of them: a fault at any step,
 //! lasting for as long as it likes, in every order of what may happen next. For that the world is coarse: time goes on
 //! in seconds, a lease lasts four of them, and the margin is two: one for a kernel that is late by up to one, one for a
-//! clock that loses up to one in four. Nothing is left over, so whatever is counted too late shows.
+//! clock that loses up to one in four. With an odd clock nothing is left over, and whatever is counted too late shows;
+//! without one a second is.
 //!
 //! `tests/run --full` checks all pairs of faults, and three nodes as far as that goes. What goes wrong is shown by a
 //! shortest story.

@@ -28,7 +28,8 @@ const LATE_AT_MOST: Duration = Duration::from_millis(1500);
 /// A request that is open for so long is stuck: its member may be asked anew beside it. Half the least election timeout,
 /// so that a new leader is asked soon after it is there.
 const STUCK: Duration = Duration::from_millis(500);
-/// So many requests to one member are open at the most: as many as are stuck before the fence comes.
+/// So many requests to one member are open at the most: as many as get stuck before the
+/// fence of a 5 s lease comes.
 const OPEN: usize = 8;
 
 /// A request that came back.
