@@ -4,11 +4,12 @@
 //! answer is judged. No order makes the caller wait; every call and every stream read is bounded in time (a watch by
 //! HTTP/2 pings, and by `ReadAll` whenever the election finds it deaf).
 //!
-//! - [`line`]: the connection to one member, pinned, kept up · [`members`]: whom to ask first
+//! - [`connect`](mod@connect): one connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first
 //! - [`renewals`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
 
 mod answer;
+mod connect;
 mod failure;
 mod grant;
 mod line;

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::answer;
+use super::connect::Link;
 use super::failure::Failure;
-use super::line::Link;
 use super::members::Bound;
 use crate::config::Ttl;
 use crate::election::event::{Event, Header, LeaseId};

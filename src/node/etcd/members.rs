@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::connect::Link;
 use super::failure::Failure;
-use super::line::{Line, Link};
+use super::line::Line;
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug)]

@@ -10,8 +10,8 @@ use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 use serde::Serialize;
 
 use super::Shared;
+use super::connect::Link;
 use super::failure::Failure;
-use super::line::Link;
 use super::members::Bound;
 use crate::election::event::{Event, LeaseId};
 use crate::election::record::{self, CandidateRecord, Key, NodeRecord};

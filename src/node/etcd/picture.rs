@@ -10,8 +10,8 @@ use etcd_client::WatchOptions;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::connect::Link;
 use super::failure::Failure;
-use super::line::Link;
 use super::pace::{Backoff, Told};
 use super::{Shared, TELL, answer};
 use crate::election::event::Event;

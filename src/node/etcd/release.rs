@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::connect::Link;
 use super::failure::Failure;
-use super::line::Link;
 use super::members::{Bound, Members};
 use super::pace::{Backoff, Told};
 use super::{Shared, TELL, answer, orders};

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::Shared;
 use super::answer;
+use super::connect::Link;
 use super::failure::Failure;
-use super::line::Link;
 use crate::election::event::{LeaseId, Pair};
 use crate::node::clock;
 
