@@ -41,6 +41,7 @@ use crate::monitor::Monitor;
 use crate::netlink::News;
 use crate::scenario::Context;
 use crate::timeline::NodeIndex;
+use crate::world::Client;
 
 /// What a guest's shell can start besides busybox and the daemon.
 const TOOLS: [&str; 4] = ["ip", "tc", "etcd", "etcdctl"];
@@ -70,6 +71,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) node: NodeIndex,
     /// The daemon's config.
     pub(crate) config: &'a str,
+    /// The files that the config names, found at the same paths there.
+    pub(crate) client: Option<&'a Client>,
 }
 
 /// A machine's address on the bridge.
@@ -84,7 +87,7 @@ impl Vm {
         let (kernel, node) = (Kernel::find(machine.release)?, machine.node);
         let name = format!("v{}", node + 1);
         let initrd = lab.directory.join(format!("{name}.cpio"));
-        fs::write(&initrd, image::build(&kernel, &lab.vipd, machine.config, &TOOLS)?).context("write the initramfs")?;
+        fs::write(&initrd, image::build(&kernel, &lab.vipd, machine, &TOOLS)?).context("write the initramfs")?;
         let mut qemu = Qemu::start(&name, node, &lab.directory, &kernel, &initrd)?;
         let from = clock::now();
         let orders = qemu.connect(&lab.directory.join(format!("{name}.port")))?;

@@ -27,8 +27,9 @@ const AWAY: Duration = Duration::from_secs(9);
 pub(super) fn boot(lab: &Context) -> Result<()> {
     let world = lab.world(Options { etcd: false, vipd: false, ..Options::default() })?;
     for (node, release) in [(GUEST, Release::Bookworm), (GUEST + 1, Release::Bullseye)] {
-        let config = world.config_for("guest", &["http://127.0.0.1:2379".to_owned()]);
-        let mut vm = Vm::boot(lab, &world.monitor, &Machine { release, node, config: &config })?;
+        let config = world.config_for("guest", &["http://127.0.0.1:2379".to_owned()], None);
+        let machine = Machine { release, node, config: &config, client: None };
+        let mut vm = Vm::boot(lab, &world.monitor, &machine)?;
         vm.sh("etcd --data-dir /run/etcd --logger zap --log-level warn > /run/etcd.log 2>&1 < /dev/null &")?;
         able(&mut vm)?;
         checked(lab, &mut vm)?;
@@ -262,9 +263,11 @@ pub(super) fn vlan(lab: &Context) -> Result<()> {
 
 /// A machine with Linux 6.1 that finds etcd at the world's members.
 fn guest(lab: &Context, world: &World) -> Result<Vm> {
-    let endpoints: Vec<String> = world.endpoints().split(',').map(str::to_owned).collect();
-    let config = world.config_for("guest", &endpoints);
-    Vm::boot(lab, &world.monitor, &Machine { release: Release::Bookworm, node: GUEST, config: &config })
+    // It stands in for one of the nodes, as etcd sees it.
+    let client = world.client_of(0);
+    let config = world.config_for("guest", &world.endpoints(), client.as_ref());
+    let machine = Machine { release: Release::Bookworm, node: GUEST, config: &config, client: client.as_ref() };
+    Vm::boot(lab, &world.monitor, &machine)
 }
 
 /// A world in which the machine holds the address, and n1 and n2 stand behind it.

@@ -3,30 +3,38 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
-
-use super::{Options, http, node};
+use super::{Options, Security, access, http, node};
 use crate::timeline::NodeIndex;
 
 /// Where clients find a member.
 pub(super) const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
+/// Where it says without being asked who one is how it is, as kubeadm has it.
+const HEALTH_PORT: u16 = 2381;
 
 /// A member's address for clients.
-pub(super) fn client_url(address: Ipv4Addr) -> String {
-    format!("http://{address}:{CLIENT_PORT}")
+pub(super) fn client_url(address: Ipv4Addr, security: Security) -> String {
+    format!("{}://{address}:{CLIENT_PORT}", scheme(security))
+}
+
+/// What a URL begins with.
+pub(super) fn scheme(security: Security) -> &'static str {
+    if security == Security::Plain { "http" } else { "https" }
 }
 
 /// The member's command line; its data lie under `directory`.
 pub(super) fn command(index: NodeIndex, directory: &Path, options: &Options) -> Command {
-    let client = client_url(node::address(index));
+    let address = node::address(index);
+    let client = client_url(address, options.security);
     let mut command = Command::new("etcd");
     command.args(membership(index, directory, options)).args(["--listen-peer-urls", &peer_url(index)]);
-    command.args(["--listen-client-urls", &format!("{client},http://127.0.0.1:{CLIENT_PORT}")]);
+    command.args(["--listen-client-urls", &format!("{client},{}", client_url(Ipv4Addr::LOCALHOST, options.security))]);
     command.args(["--advertise-client-urls", &client]);
+    command.args(["--listen-metrics-urls", &format!("http://{address}:{HEALTH_PORT}")]);
+    if options.security != Security::Plain {
+        command.args(access::arguments(directory, index));
+    }
     command.args(["--heartbeat-interval", &options.heartbeat.as_millis().to_string()]);
     command.args(["--election-timeout", &options.election.as_millis().to_string()]);
     command.args(["--logger", "zap", "--log-level", "warn"]);
@@ -60,23 +68,11 @@ pub(super) fn membership(index: NodeIndex, directory: &Path, options: &Options) 
 
 /// It answers and its cluster has a leader.
 pub(super) fn healthy(address: Ipv4Addr) -> bool {
-    http::get((address, CLIENT_PORT).into(), "/health").is_ok_and(|answer| answer.contains(r#""health":"true""#))
+    http::get((address, HEALTH_PORT).into(), "/health").is_ok_and(|answer| answer.contains(r#""health":"true""#))
 }
 
 /// It leads its cluster.
 pub(super) fn leads(address: Ipv4Addr) -> bool {
-    let status = ask(address, "/v3/maintenance/status", "{}", http::PATIENCE).unwrap_or_default();
-    !status["leader"].is_null() && status["leader"] == status["header"]["member_id"]
-}
-
-/// Asks a member through its JSON gateway; an answer that tells of an error is one.
-pub(super) fn ask(address: Ipv4Addr, path: &str, body: &str, patience: Duration) -> Result<Value> {
-    let answer = http::post((address, CLIENT_PORT).into(), path, body, patience)
-        .with_context(|| format!("ask {address} for {path}"))?;
-    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-    let start = body.find('{').with_context(|| format!("{address} did not answer {path}: {answer}"))?;
-    let first = serde_json::Deserializer::from_str(&body[start..]).into_iter().next();
-    let value: Value = first.context("an empty answer")?.with_context(|| format!("{path}: {answer}"))?;
-    ensure!(value.get("error").is_none(), "{address} refused {path}: {value}");
-    Ok(value)
+    let metrics = http::get((address, HEALTH_PORT).into(), "/metrics").unwrap_or_default();
+    metrics.lines().any(|line| line == "etcd_server_is_leader 1")
 }

@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use super::{Service, World, etcd};
 use crate::clock;
-use crate::keys;
 use crate::shell;
 use crate::timeline::NodeIndex;
 
@@ -38,8 +37,8 @@ impl World {
 
     /// As `etcdctl` wants it.
     pub(super) fn member_id(&self, node: NodeIndex) -> Result<String> {
-        let mut ask = keys::etcdctl(&etcd::client_url(self.nodes[node].address));
-        let answer = shell::output(ask.args(["endpoint", "status", "--write-out=json"]))?;
+        let ask = self.ctl_at(&[self.client_url(node)]);
+        let answer = shell::output(ask.command().args(["endpoint", "status", "--write-out=json"]))?;
         let status: Value = serde_json::from_str(&answer).context("a member's status")?;
         let id = status[0]["Status"]["header"]["member_id"].as_u64().context("no member id in its status")?;
         Ok(format!("{id:x}"))
@@ -47,8 +46,8 @@ impl World {
 
     /// Saves a backup.
     pub(crate) fn back_up(&self, file: &Path) -> Result<()> {
-        let mut save = keys::etcdctl(&etcd::client_url(self.nodes[0].address));
-        shell::output(save.args(["snapshot", "save"]).arg(file)).map(|_| ())
+        let save = self.ctl_at(&[self.client_url(0)]);
+        shell::output(save.command().args(["snapshot", "save"]).arg(file)).map(|_| ())
     }
 
     /// What an operator does who restores a backup: all members down, new data, all members up.

@@ -7,9 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Options, Service, config, etcd, hello, wiring};
+use super::{Options, Service, access, config, etcd, hello, wiring};
 use crate::netns::NetNs;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Terminal};
 use crate::timeline::NodeIndex;
 
 /// One of the three.
@@ -55,11 +55,12 @@ impl Node {
         let ns = wiring::attach(&name, address.octets()[3], links)?;
         let mac = wiring::mac(&ns, "eth0")?;
         hello::serve(&ns)?;
-        let (proxies, endpoints) = endpoints(index, &ns, options)?;
+        let client = access::of_node(directory, index, options.security);
+        let (proxies, endpoints) = endpoints(index, &ns, directory, options)?;
         let runtime = PathBuf::from(format!("/run/{name}/vipd"));
         fs::create_dir_all(&runtime).with_context(|| format!("make {}", runtime.display()))?;
         let config = directory.join(format!("{name}.yaml"));
-        fs::write(&config, config::yaml(&name, &endpoints, &runtime, options))?;
+        fs::write(&config, config::yaml(&name, &endpoints, client.as_ref(), &runtime, options))?;
         let etcd = Service::new(&ns, "etcd", etcd::command(index, directory, options), directory);
         let mut run = Command::new(vipd);
         run.arg("run").arg("--config").arg(&config).envs(options.log.map(|log| ("VIPD_LOG", log)));
@@ -69,16 +70,23 @@ impl Node {
 }
 
 /// Where the daemon finds etcd, its own node's member first; through proxies on the node's loopback if wanted.
-fn endpoints(index: NodeIndex, ns: &NetNs, options: &Options) -> Result<(Vec<Proxy>, Vec<String>)> {
-    let order = [index, (index + 1) % 3, (index + 2) % 3];
+fn endpoints(
+    index: NodeIndex,
+    ns: &NetNs,
+    directory: &Path,
+    options: &Options,
+) -> Result<(Vec<Proxy>, Vec<String>)> {
+    let (order, security) = ([index, (index + 1) % 3, (index + 2) % 3], options.security);
     if !options.proxies {
-        return Ok((Vec::new(), order.map(|member| etcd::client_url(address(member))).to_vec()));
+        return Ok((Vec::new(), order.map(|member| etcd::client_url(address(member), security)).to_vec()));
     }
     let (mut proxies, mut urls) = (Vec::new(), Vec::new());
+    let client = access::of_node(directory, index, security);
+    let terminal = client.map(|client| Terminal::new(&client, &access::server_files(directory, index))).transpose()?;
     for member in order {
         let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_379 + member as u16);
-        proxies.push(Proxy::start(ns, listen, (address(member), etcd::CLIENT_PORT).into())?);
-        urls.push(format!("http://{listen}"));
+        proxies.push(Proxy::start(ns, listen, (address(member), etcd::CLIENT_PORT).into(), terminal.clone())?);
+        urls.push(format!("{}://{listen}", etcd::scheme(security)));
     }
     Ok((proxies, urls))
 }

@@ -20,6 +20,28 @@ pub(crate) struct Vip {
     pub(crate) link: String,
 }
 
+/// How etcd is guarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Security {
+    /// Not at all: whoever reaches it may do anything.
+    Plain,
+    /// Mutual TLS: who has a certificate may do anything.
+    Tls,
+    /// Mutual TLS, and users with roles.
+    Rbac,
+}
+
+impl Security {
+    /// As a control plane has it, and then some; `VIPD_LAB_SECURITY=plain` (or `tls`) is for figures beside those.
+    fn wanted() -> Self {
+        match std::env::var("VIPD_LAB_SECURITY").as_deref() {
+            Ok("plain") => Self::Plain,
+            Ok("tls") => Self::Tls,
+            _ => Self::Rbac,
+        }
+    }
+}
+
 /// What to build, and what to start at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -35,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) election: Duration,
     /// The etcd cluster's token: another one, another cluster.
     pub(crate) token: &'static str,
+    /// How etcd is guarded.
+    pub(crate) security: Security,
     /// A proxy between each daemon and each member, for slow and silent etcds.
     pub(crate) proxies: bool,
     /// Start etcd.
@@ -52,6 +76,7 @@ impl Default for Options {
             heartbeat: Duration::from_millis(100),
             election: Duration::from_secs(1),
             token: "vipd-lab",
+            security: Security::wanted(),
             proxies: false,
             etcd: true,
             vipd: true,
