@@ -33,8 +33,8 @@ mod world;
 use std::io::Write;
 
 use crate::election::guards::Guard;
-use case::{Case, Rough, Spec};
-use faults::{Fault, MS, Planned, SECOND, Step, Trouble, Whom};
+use case::{Case, Spec};
+use faults::{Fault, Planned, SECOND, Step, Trouble, Whom};
 use runs::{Found, run};
 use verdict::{Kind, Wrong};
 use world::{Telling, Terms, World};
