@@ -1,6 +1,9 @@
 //! The registry: every scenario, in the order they are run. A scenario asserts what is right or wrong (overlap, who
 //! holds, order of events, generous bounds in time); figures are printed, not judged.
 
+mod calm;
+mod certificates;
+mod endpoints;
 mod etcd;
 mod frozen;
 mod guards_off;
@@ -17,6 +20,7 @@ mod shapes;
 mod silence;
 mod unit;
 mod upkeep;
+mod users;
 mod vm;
 
 use crate::scenario::Scenario;
@@ -159,6 +163,61 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "etcd-defrag",
         about: "etcd's members are defragmented one by one, with data in them: nothing moves, nothing blinks",
         run: upkeep::defragmented,
+    },
+    Scenario {
+        name: "etcd-nospace",
+        about: "etcd is full and takes nothing new: the holder renews and stays, who comes then waits",
+        run: upkeep::no_space,
+    },
+    Scenario {
+        name: "etcd-plain",
+        about: "an etcd without TLS and users: a planned move, its figures beside those with",
+        run: users::plain,
+    },
+    Scenario {
+        name: "etcd-auth-on",
+        about: "etcd's RBAC is switched on under running daemons, then their password changes: nothing moves",
+        run: users::switched_on,
+    },
+    Scenario {
+        name: "etcd-cert-swap",
+        about: "the holder's client certificate is swapped again and again under load: nothing moves, the lease stays",
+        run: certificates::swapped,
+    },
+    Scenario {
+        name: "etcd-ca-rollover",
+        about: "old authority, both, certificates by the new one, new authority only: nothing moves",
+        run: certificates::rolled_over,
+    },
+    Scenario {
+        name: "etcd-cert-expired",
+        about: "the holder's certificate expires: it stays until its connections break; a fresh one heals it",
+        run: certificates::expired,
+    },
+    Scenario {
+        name: "etcd-server-cert-expired",
+        about: "the members' certificates expire: connections stand, new ones are refused by name; fresh ones heal it",
+        run: certificates::servers_expired,
+    },
+    Scenario {
+        name: "etcd-endpoint-away",
+        about: "the nearest endpoint of three is refused, black-holed, frozen, in a minority, a learner: nothing moves",
+        run: endpoints::away,
+    },
+    Scenario {
+        name: "etcd-endpoint-mute",
+        about: "the nearest endpoint of three is mute, or answers 2 s late: nothing moves",
+        run: endpoints::mute,
+    },
+    Scenario {
+        name: "etcd-local-only",
+        about: "the daemons know their own member only, and the holder's is killed: the others are found, nothing moves",
+        run: endpoints::own_only,
+    },
+    Scenario {
+        name: "etcd-members-replaced",
+        about: "every member is replaced by one at another address, the daemons know their own only: nothing moves",
+        run: endpoints::all_replaced,
     },
     Scenario {
         name: "etcd-k3s",

@@ -14,20 +14,23 @@ mod history;
 mod http;
 mod node;
 mod options;
+mod paths;
 mod service;
 mod trouble;
 mod upkeep;
 mod wiring;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-pub(crate) use self::access::{Access, Client};
+pub(crate) use self::access::{Access, BY_PASSWORD, Client};
+pub(crate) use self::etcd::Member;
 pub(crate) use self::node::Node;
-pub(crate) use self::options::{Options, Security, TTL, VIP, VIP6, Vip};
+pub(crate) use self::options::{Known, Options, Security, TTL, VIP, VIP6, Vip};
+pub(crate) use self::paths::Cut;
 pub(crate) use self::service::Service;
 use crate::clock::{self, millis};
 use crate::faults::Who;
@@ -113,7 +116,7 @@ impl World {
 
     /// A member's URL.
     fn client_url(&self, node: NodeIndex) -> String {
-        etcd::client_url(self.nodes[node].address, self.options.security)
+        self.nodes[node].member.client_url(self.nodes[node].address, self.options.security)
     }
 
     /// The daemon's config for a machine that stands beside the world's nodes.
@@ -138,7 +141,12 @@ impl World {
 
     /// The node whose member leads etcd.
     pub(crate) fn etcd_leader(&self) -> Option<NodeIndex> {
-        leader_among(&self.nodes.iter().map(|node| node.address).collect::<Vec<_>>())
+        leader_among(&self.members())
+    }
+
+    /// The members as they are now.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.nodes.iter().map(|node| node.member).collect()
     }
 
     /// What etcd said; there is nothing to hear before it was started.
@@ -237,9 +245,9 @@ impl World {
     }
 }
 
-/// Which of these addresses belongs to the etcd member that leads.
-pub(crate) fn leader_among(addresses: &[Ipv4Addr]) -> Option<NodeIndex> {
-    addresses.iter().position(|address| etcd::leads(*address))
+/// The node whose member leads, of these.
+pub(crate) fn leader_among(members: &[Member]) -> Option<NodeIndex> {
+    members.iter().find(|member| member.leads()).map(|member| member.node)
 }
 
 fn extra_links(options: &Options) -> Vec<String> {

@@ -5,86 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::calm::{AFTER, Calm, Kept, Vote, a_world};
+use super::certificates::still_moves;
 use crate::clock::{self, At, millis};
 use crate::disk::Stall;
 use crate::faults::{Fault, Who};
 use crate::figures::Figures;
-use crate::measure::{Blow, Tally, led_from};
-use crate::pairs::{self, Pairs, longest_silence};
-use crate::probe::Probe;
+use crate::measure::{Blow, led_from};
 use crate::scenario::Context;
 use crate::timeline::NodeIndex;
-use crate::world::{Options, VIP, World};
+use crate::world::{Options, VIP};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// So long after the last trouble one watches on.
-const AFTER: Duration = Duration::from_secs(1);
-
-/// What is watched while something is done to etcd.
-struct Calm<'a> {
-    blow: Blow<'a>,
-    pairs: Pairs,
-}
-
-/// Whether the members had to elect.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Vote {
-    No,
-    Yes,
-}
-
-fn a_world(lab: &Context, options: Options) -> Result<(World, Probe)> {
-    let world = lab.world(Options { log: Some(pairs::LOG), ..options })?;
-    world.one_holder(VIP, PATIENCE)?;
-    let probe = world.probe(VIP)?;
-    Ok((world, probe))
-}
-
-impl<'a> Calm<'a> {
-    /// From now on; waits for some pairs, so that what comes is told from what was.
-    fn begins(world: &World, probe: &'a Probe) -> Result<Self> {
-        let holder = world.one_holder(VIP, PATIENCE)?;
-        let pairs = Pairs::from_now_on(world, holder);
-        let two = clock::poll_every(Duration::from_millis(100), PATIENCE, || pairs.so_far(world).len() >= 2);
-        ensure!(two, "no pairs are counted on {}", world.names(&[holder]));
-        Ok(Self { blow: Blow::now(world, VIP, probe)?, pairs })
-    }
-}
-
-/// What several rounds of one trouble came to.
-struct Kept {
-    what: &'static str,
-    vote: Vote,
-    tally: Tally,
-    silence: Figures,
-    blinks: usize,
-}
-
-impl Kept {
-    fn new(what: &'static str, vote: Vote) -> Self {
-        Self { what, vote, tally: Tally::default(), silence: Figures::default(), blinks: 0 }
-    }
-
-    /// Nothing happened in this round, or with a vote nothing but a blink.
-    fn add(&mut self, world: &World, calm: &Calm) -> Result<()> {
-        let (what, blow) = (self.what, &calm.blow);
-        self.blinks += blow.stays(world, AFTER, what)?;
-        let changes = world.monitor.timeline().changes(VIP, blow.at);
-        ensure!(changes.is_empty() || self.vote == Vote::Yes, "{what}: {VIP} did not stay: {changes:?}");
-        let silence = longest_silence(&calm.pairs.so_far(world), blow.at).context("no pair counted any more")?;
-        self.silence.add(silence);
-        self.tally.add(&blow.course(world, PATIENCE)?);
-        Ok(())
-    }
-
-    /// One row of the table.
-    fn tell(&self, lab: &Context) -> Result<()> {
-        let blinks = if self.blinks > 0 { format!(", {} blinks", self.blinks) } else { String::new() };
-        let most = millis(self.silence.most());
-        lab.row(self.what, &self.tally, &format!("stays{blinks}; etcd silent for {most} at most"))
-    }
-}
-
 /// The followers first, the one that leads last: so it is handed over once, and not to a member that is the next to go.
 fn leader_last(holder: NodeIndex, leader: NodeIndex) -> Vec<NodeIndex> {
     let mut order: Vec<NodeIndex> = (0..3).map(|step| (holder + step) % 3).filter(|node| *node != leader).collect();
@@ -243,4 +175,32 @@ pub(super) fn k3s(lab: &Context) -> Result<()> {
     }
     kept.tell(lab)?;
     world.monitor.no_overlap(At::default(), clock::now())
+}
+
+/// etcd is full: it renews leases and takes no new ones, nor anything else. The holder stays, who comes then waits.
+pub(super) fn no_space(lab: &Context) -> Result<()> {
+    const QUOTA: u64 = 8 << 20;
+    let (mut world, probe) = a_world(lab, Options { quota: Some(QUOTA), ..Options::default() })?;
+    let mut kept = Kept::new("etcd full (alarm NOSPACE)", Vote::No);
+    for _ in 0..lab.rounds(1, 5) {
+        let holder = led_from(&world, 1)?;
+        let calm = Calm::begins(&world, &probe)?;
+        let refused = (0..40).find_map(|_| world.fill_etcd(1).err()).context("etcd is never full")?;
+        ensure!(format!("{refused:#}").contains("database space exceeded"), "refused for another reason: {refused:#}");
+        // One that stands behind goes and comes back.
+        let other = (holder + 2) % 3;
+        Fault::term(other).hit(&mut world)?;
+        world.service(other, Who::Vipd).ends_with(0, Duration::from_secs(5))?;
+        Fault::Start(other, Who::Vipd).hit(&mut world)?;
+        clock::sleep(Duration::from_secs(6));
+        ensure!(world.candidates(VIP) == 2, "{} stands though etcd is full", world.names(&[other]));
+        let said = world.nodes[other].vipd.tail(1).join("");
+        ensure!(said.contains("database space exceeded"), "who comes meanwhile does not say why it waits: {said}");
+        lab.say(format_args!("who comes meanwhile says: {said}"));
+        world.make_space()?;
+        world.all_stand(VIP)?;
+        kept.add(&world, &calm)?;
+    }
+    kept.tell(lab)?;
+    still_moves(lab, &mut world, &probe)
 }

@@ -16,6 +16,8 @@ use crate::timeline::NodeIndex;
 
 /// The user that daemons are, and the role that suffices for it: its own prefix.
 pub(crate) const USER: &str = "vipd";
+/// Both ways are there in every world: two daemons are who their certificate says, this one says so with a password.
+pub(crate) const BY_PASSWORD: NodeIndex = 1;
 /// What daemons trust, and the lab's tools.
 const TRUSTED: &str = "ca.crt";
 /// What members trust: the same, but a member reads it only at its start.
@@ -93,6 +95,15 @@ impl Access {
         by.sign(&Wish { name: "root", addresses: &[], lasts: YEAR })?.write(&self.directory, "root")
     }
 
+    /// What the lab's tools have now, kept for when they have another.
+    pub(crate) fn keep_root(&self) -> Result<Client> {
+        let file = |name: &str| self.directory.join(name);
+        for ending in ["crt", "key"] {
+            fs::copy(file(&format!("root.{ending}")), file(&format!("former-root.{ending}")))?;
+        }
+        Ok(Client { ca: file(TRUSTED), cert: file("former-root.crt"), key: file("former-root.key"), password: None })
+    }
+
     /// The password file of the daemons, with an end of line as editors leave it.
     pub(crate) fn password(&self, password: &str) -> Result<()> {
         pki::put(&self.directory, "password", &format!("{password}\n"))
@@ -107,14 +118,15 @@ fn at(directory: &Path) -> PathBuf {
     directory.join("pki")
 }
 
-/// Both ways are there in every world: two daemons are who their certificate says, one says so with a password.
-pub(super) fn by_password(index: NodeIndex) -> bool {
-    index == 1
+/// Whether that node's daemon says with a password who it is.
+fn by_password(index: NodeIndex) -> bool {
+    index == BY_PASSWORD
 }
 
 /// A node's daemon's.
 pub(super) fn of_node(directory: &Path, index: NodeIndex, security: Security) -> Option<Client> {
-    let password = (security == Security::Rbac && by_password(index)).then(|| at(directory).join("password"));
+    let has_users = matches!(security, Security::Rbac | Security::RbacLater);
+    let password = (has_users && by_password(index)).then(|| at(directory).join("password"));
     of(directory, &format!("{}-client", node::name(index)), security).map(|client| Client { password, ..client })
 }
 
@@ -153,6 +165,17 @@ impl World {
     /// The files of this world, if etcd is guarded.
     pub(crate) fn access(&self) -> Result<&Access> {
         self.access.as_ref().context("this world's etcd is plain")
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn access_mut(&mut self) -> Result<&mut Access> {
+        self.access.as_mut().context("this world's etcd is plain")
+    }
+
+    /// The daemons' user gets another password, in etcd.
+    pub(crate) fn change_password(&self, password: &str) -> Result<()> {
+        let ctl = self.ctl();
+        shell::fed(ctl.command().args(["user", "passwd", USER, "--interactive=false"]), &format!("{password}\n"))
     }
 
     /// What a node's daemon is given.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{Service, World, etcd};
+use super::{Service, World};
 use crate::clock;
 use crate::shell;
 use crate::timeline::NodeIndex;
@@ -32,7 +32,7 @@ impl World {
     /// Whether a member beside that node's says that it leads.
     pub(crate) fn leads_beside(&self, node: NodeIndex) -> bool {
         let others = self.nodes.iter().enumerate().filter(|(index, _)| *index != node);
-        others.into_iter().any(|(_, other)| etcd::leads(other.address))
+        others.into_iter().any(|(_, other)| other.member.leads())
     }
 
     /// As `etcdctl` wants it.
@@ -53,10 +53,11 @@ impl World {
     /// What an operator does who restores a backup: all members down, new data, all members up.
     pub(crate) fn restore(&mut self, backup: &Path) -> Result<()> {
         self.wipe_etcd()?;
-        for index in 0..self.nodes.len() {
+        let members = self.members();
+        for member in &members {
             let mut restore = Command::new("etcdctl");
             restore.env("ETCDCTL_API", "3").args(["snapshot", "restore"]).arg(backup);
-            shell::output(restore.args(etcd::membership(index, &self.directory, &self.options)))?;
+            shell::output(restore.args(member.membership(&members, &self.directory, &self.options)))?;
         }
         self.start_etcd()
     }
@@ -65,8 +66,9 @@ impl World {
     pub(crate) fn replace_etcd(&mut self, token: &'static str) -> Result<()> {
         self.wipe_etcd()?;
         self.options.token = token;
-        for (index, node) in self.nodes.iter_mut().enumerate() {
-            let command = etcd::command(index, &self.directory, &self.options);
+        let members = self.members();
+        for node in &mut self.nodes {
+            let command = node.member.command(&members, &self.directory, &self.options);
             node.etcd = Service::new(&node.ns, "etcd", command, &self.directory);
         }
         self.start_etcd()
@@ -74,9 +76,9 @@ impl World {
 
     fn wipe_etcd(&mut self) -> Result<()> {
         self.keys = None;
-        for (index, node) in self.nodes.iter_mut().enumerate() {
+        for node in &mut self.nodes {
             node.etcd.kill();
-            let data = etcd::data(index, &self.directory);
+            let data = node.member.data(&self.directory);
             fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))?;
         }
         Ok(())

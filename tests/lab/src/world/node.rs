@@ -7,7 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Options, Service, access, config, etcd, hello, wiring};
+use super::etcd::{self, Member};
+use super::{Known, Options, Service, access, config, hello, wiring};
 use crate::netns::NetNs;
 use crate::proxy::{Proxy, Terminal};
 use crate::timeline::NodeIndex;
@@ -22,7 +23,9 @@ pub(crate) struct Node {
     pub(crate) address: Ipv4Addr,
     /// The link-layer address of its `eth0`.
     pub(crate) mac: [u8; 6],
-    /// Its etcd member.
+    /// Its etcd member,
+    pub(crate) member: Member,
+    /// and the program.
     pub(crate) etcd: Service,
     /// Its daemon.
     pub(crate) vipd: Service,
@@ -40,6 +43,11 @@ pub(super) fn address(index: NodeIndex) -> Ipv4Addr {
 /// A node's name.
 pub(super) fn name(index: NodeIndex) -> String {
     format!("n{}", index + 1)
+}
+
+/// The members that a cluster begins with.
+pub(super) fn originals() -> [Member; 3] {
+    [0, 1, 2].map(Member::original)
 }
 
 impl Node {
@@ -61,11 +69,12 @@ impl Node {
         fs::create_dir_all(&runtime).with_context(|| format!("make {}", runtime.display()))?;
         let config = directory.join(format!("{name}.yaml"));
         fs::write(&config, config::yaml(&name, &endpoints, client.as_ref(), &runtime, options))?;
-        let etcd = Service::new(&ns, "etcd", etcd::command(index, directory, options), directory);
+        let member = Member::original(index);
+        let etcd = Service::new(&ns, "etcd", member.command(&originals(), directory, options), directory);
         let mut run = Command::new(vipd);
         run.arg("run").arg("--config").arg(&config).envs(options.log.map(|log| ("VIPD_LOG", log)));
         let vipd = Service::new(&ns, "vipd", run, directory);
-        Ok(Self { name, ns, address, mac, etcd, vipd, proxies, config })
+        Ok(Self { name, ns, address, mac, member, etcd, vipd, proxies, config })
     }
 }
 
@@ -78,7 +87,9 @@ fn endpoints(
 ) -> Result<(Vec<Proxy>, Vec<String>)> {
     let (order, security) = ([index, (index + 1) % 3, (index + 2) % 3], options.security);
     if !options.proxies {
-        return Ok((Vec::new(), order.map(|member| etcd::client_url(address(member), security)).to_vec()));
+        let own = || vec![Member::original(index).client_url(Ipv4Addr::LOCALHOST, security)];
+        let all = || order.map(|member| Member::original(member).client_url(address(member), security)).to_vec();
+        return Ok((Vec::new(), if options.known == Known::Own { own() } else { all() }));
     }
     let (mut proxies, mut urls) = (Vec::new(), Vec::new());
     let client = access::of_node(directory, index, security);

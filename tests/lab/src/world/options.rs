@@ -20,6 +20,15 @@ pub(crate) struct Vip {
     pub(crate) link: String,
 }
 
+/// The members that a daemon's config names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Known {
+    /// All three, the node's own first.
+    All,
+    /// The node's own, on its loopback: the default. The others are found through it.
+    Own,
+}
+
 /// How etcd is guarded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Security {
@@ -27,6 +36,8 @@ pub(crate) enum Security {
     Plain,
     /// Mutual TLS: who has a certificate may do anything.
     Tls,
+    /// The same, and the daemons have a password already: users are switched on later.
+    RbacLater,
     /// Mutual TLS, and users with roles.
     Rbac,
 }
@@ -59,6 +70,10 @@ pub(crate) struct Options {
     pub(crate) token: &'static str,
     /// How etcd is guarded.
     pub(crate) security: Security,
+    /// The members that the daemons' config names.
+    pub(crate) known: Known,
+    /// How much etcd may store, in bytes, if not as much as it likes.
+    pub(crate) quota: Option<u64>,
     /// A proxy between each daemon and each member, for slow and silent etcds.
     pub(crate) proxies: bool,
     /// Start etcd.
@@ -77,6 +92,8 @@ impl Default for Options {
             election: Duration::from_secs(1),
             token: "vipd-lab",
             security: Security::wanted(),
+            known: Known::All,
+            quota: None,
             proxies: false,
             etcd: true,
             vipd: true,

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Service, World, etcd};
+use super::{Service, World};
 use crate::clock;
 use crate::keys::Ctl;
 use crate::shell;
@@ -25,7 +25,7 @@ impl World {
     /// Waits until a node's member answers and sees a leader.
     pub(crate) fn etcd_answers(&self, node: NodeIndex) -> Result<()> {
         let node = &self.nodes[node];
-        let answers = clock::poll_until(UP, || etcd::healthy(node.address));
+        let answers = clock::poll_until(UP, || node.member.is_healthy());
         ensure!(answers, "{}'s etcd did not come up: {}", node.name, node.etcd.tail(3).join(" | "));
         Ok(())
     }
@@ -50,6 +50,18 @@ impl World {
             shell::fed(ctl.command().args([&long(), "txn"]), &format!("\n{puts}\n\n"))?;
         }
         Ok(())
+    }
+
+    /// What an operator does to a full etcd: deletes, compacts, defragments, and calls the alarm off.
+    pub(crate) fn make_space(&self) -> Result<()> {
+        let ctl = self.ctl();
+        shell::output(ctl.command().args(["del", "--prefix", "lab/"]))?;
+        let status = shell::output(ctl.command().args(["get", "x", "--write-out=json"]))?;
+        let status: Value = serde_json::from_str(&status).context("the answer to a get")?;
+        let revision = status["header"]["revision"].as_u64().context("no revision in the answer to a get")?;
+        shell::output(ctl.command().args(["compaction", &revision.to_string()]))?;
+        (0..self.nodes.len()).try_for_each(|node| self.defragment(node).map(drop))?;
+        shell::output(ctl.command().args(["alarm", "disarm"])).map(drop)
     }
 
     /// Defragments a member; it answers nobody meanwhile. How long that took.
@@ -88,27 +100,48 @@ impl World {
         // It may be told, and end by itself.
         self.nodes[node].etcd.ends(Duration::from_secs(2));
         self.nodes[node].etcd.kill();
-        let data = etcd::data(node, &self.directory);
+        let data = self.nodes[node].member.data(&self.directory);
         fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))
     }
 
     /// Adds a new member in its place: as a learner, and promoted once it has caught up.
     pub(crate) fn add_member(&mut self, node: NodeIndex) -> Result<()> {
-        let name = self.nodes[node].name.clone();
-        let peer = format!("--peer-urls={}", etcd::peer_url(node));
-        self.ask_beside(node, &["member", "add", &name, "--learner", &peer])?;
-        let mut command = etcd::command(node, &self.directory, &self.options);
+        self.add_learner(node)?;
+        self.promote(node)
+    }
+
+    /// The same, at an address of its own.
+    pub(crate) fn add_member_elsewhere(&mut self, node: NodeIndex) -> Result<()> {
+        self.nodes[node].member = self.nodes[node].member.successor();
+        self.add_member(node)
+    }
+
+    /// Adds a new member that has no vote.
+    pub(crate) fn add_learner(&mut self, node: NodeIndex) -> Result<()> {
+        let member = self.nodes[node].member;
+        let peer = format!("--peer-urls={}", member.peer_url());
+        self.ask_beside(node, &["member", "add", &member.name(), "--learner", &peer])?;
+        let mut command = member.command(&self.members(), &self.directory, &self.options);
         command.args(["--initial-cluster-state", "existing"]);
         self.nodes[node].etcd = Service::new(&self.nodes[node].ns, "etcd", command, &self.directory);
-        self.nodes[node].etcd.start()?;
-        // A learner tells who it is as soon as it is up; it is promoted once it has caught up.
+        self.nodes[node].etcd.start()
+    }
+
+    /// Gives it its vote, once it has caught up.
+    pub(crate) fn promote(&mut self, node: NodeIndex) -> Result<()> {
+        let member = self.learner_id(node)?;
+        self.ask_beside(node, &["member", "promote", &member])?;
+        self.etcd_answers(node)
+    }
+
+    /// A learner tells who it is as soon as it is up.
+    fn learner_id(&self, node: NodeIndex) -> Result<String> {
         let mut member = Err(anyhow::anyhow!("it never came up"));
         clock::poll_every(Duration::from_millis(200), UP, || {
             member = self.member_id(node);
             member.is_ok()
         });
-        self.ask_beside(node, &["member", "promote", &member?])?;
-        self.etcd_answers(node)
+        member
     }
 
     /// `etcdctl` through the members beside that node's. A change of members is refused until all the others have
