@@ -22,6 +22,7 @@ mod unit;
 mod upkeep;
 mod users;
 mod vm;
+mod vm_etcd;
 
 use crate::scenario::Scenario;
 use crate::soak;
@@ -303,6 +304,16 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "vm-clock",
         about: "the holder's time of day is set hours ahead and back: nothing moves",
         run: vm::clock_stepped,
+    },
+    Scenario {
+        name: "vm-etcd-far",
+        about: "200 ms and 5 % loss between the holder's machine and every etcd member: nothing moves",
+        run: vm_etcd::far,
+    },
+    Scenario {
+        name: "vm-etcd-clock",
+        about: "the time of day of etcd's machine is set hours ahead and back: nothing moves",
+        run: vm_etcd::clock_stepped,
     },
     Scenario {
         name: "vm-vlan",

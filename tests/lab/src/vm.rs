@@ -41,7 +41,6 @@ use crate::monitor::Monitor;
 use crate::netlink::News;
 use crate::scenario::Context;
 use crate::timeline::NodeIndex;
-use crate::world::Client;
 
 /// What a guest's shell can start besides busybox and the daemon.
 const TOOLS: [&str; 4] = ["ip", "tc", "etcd", "etcdctl"];
@@ -71,8 +70,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) node: NodeIndex,
     /// The daemon's config.
     pub(crate) config: &'a str,
-    /// The files that the config names, found at the same paths there.
-    pub(crate) client: Option<&'a Client>,
+    /// Files that the config names, found at the same paths there, for nobody but root to read.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// A machine's address on the bridge.
@@ -137,8 +136,14 @@ impl Vm {
 
     /// Starts the daemon. Its log goes over the second serial line to a file of the lab.
     pub(crate) fn start_vipd(&mut self) -> Result<()> {
+        self.start_vipd_saying("info")
+    }
+
+    /// The same, with what it is to log.
+    pub(crate) fn start_vipd_saying(&mut self, log: &str) -> Result<()> {
         // Through a pipe: a serial line is a terminal, slow and coloured.
-        self.sh("{ vipd run 2>&1 | cat > /dev/ttyS1; } > /dev/null 2>&1 < /dev/null &").map(|_| ())
+        let run = format!("VIPD_LOG={log} vipd run 2>&1 | cat > /dev/ttyS1");
+        self.sh(&format!("{{ {run}; }} > /dev/null 2>&1 < /dev/null &")).map(|_| ())
     }
 
     /// Sends the daemon a signal.

@@ -11,10 +11,10 @@ use crate::clock::{self, At, millis};
 use crate::disk::Stall;
 use crate::faults::{Fault, Who};
 use crate::figures::Figures;
-use crate::measure::{Blow, led_from};
+use crate::measure::{Blow, Tally, led_from};
 use crate::scenario::Context;
 use crate::timeline::NodeIndex;
-use crate::world::{Options, VIP};
+use crate::world::{Options, VIP, World};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The followers first, the one that leads last: so it is handed over once, and not to a member that is the next to go.
@@ -177,30 +177,47 @@ pub(super) fn k3s(lab: &Context) -> Result<()> {
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
-/// etcd is full: it renews leases and takes no new ones, nor anything else. The holder stays, who comes then waits.
+/// etcd is full: it renews leases and takes no new ones, nor anything else. The holder stays, who comes then waits; and
+/// if the holder leaves, the next one has it.
 pub(super) fn no_space(lab: &Context) -> Result<()> {
     const QUOTA: u64 = 8 << 20;
     let (mut world, probe) = a_world(lab, Options { quota: Some(QUOTA), ..Options::default() })?;
     let mut kept = Kept::new("etcd full (alarm NOSPACE)", Vote::No);
+    let mut left = Tally::default();
     for _ in 0..lab.rounds(1, 5) {
         let holder = led_from(&world, 1)?;
         let calm = Calm::begins(&world, &probe)?;
         let refused = (0..40).find_map(|_| world.fill_etcd(1).err()).context("etcd is never full")?;
-        ensure!(format!("{refused:#}").contains("database space exceeded"), "refused for another reason: {refused:#}");
-        // One that stands behind goes and comes back.
-        let other = (holder + 2) % 3;
-        Fault::term(other).hit(&mut world)?;
-        world.service(other, Who::Vipd).ends_with(0, Duration::from_secs(5))?;
-        Fault::Start(other, Who::Vipd).hit(&mut world)?;
-        clock::sleep(Duration::from_secs(6));
-        ensure!(world.candidates(VIP) == 2, "{} stands though etcd is full", world.names(&[other]));
-        let said = world.nodes[other].vipd.tail(1).join("");
-        ensure!(said.contains("database space exceeded"), "who comes meanwhile does not say why it waits: {said}");
-        lab.say(format_args!("who comes meanwhile says: {said}"));
-        world.make_space()?;
-        world.all_stand(VIP)?;
+        ensure!(format!("{refused:#}").contains(FULL), "refused for another reason: {refused:#}");
+        comes_and_waits(lab, &mut world, (holder + 2) % 3)?;
         kept.add(&world, &calm)?;
+
+        let blow = Blow::now(&world, VIP, &probe)?;
+        Fault::term(holder).hit(&mut world)?;
+        blow.elsewhere(&world, PATIENCE)?;
+        left.add(&blow.course(&world, PATIENCE)?);
+        world.service(holder, Who::Vipd).ends(Duration::from_secs(10)).context("the daemon does not end")?;
+        world.make_space()?;
+        world.all_daemons_back(VIP)?;
     }
     kept.tell(lab)?;
+    lab.row("SIGTERM to the holder's daemon, etcd full", &left, "next holds")?;
     still_moves(lab, &mut world, &probe)
+}
+
+/// What etcd says then.
+const FULL: &str = "database space exceeded";
+
+/// One that stood behind goes and comes back: it cannot have a lease, says why, and waits.
+fn comes_and_waits(lab: &Context, world: &mut World, node: NodeIndex) -> Result<()> {
+    Fault::term(node).hit(world)?;
+    world.service(node, Who::Vipd).ends_with(0, Duration::from_secs(10))?;
+    let before = world.nodes[node].vipd.said_so_far();
+    Fault::Start(node, Who::Vipd).hit(world)?;
+    clock::sleep(Duration::from_secs(6));
+    let (name, said) = (world.names(&[node]), world.nodes[node].vipd.said_since(before)?);
+    ensure!(world.candidates(VIP) == 2, "{name} stands though etcd is full");
+    let why = said.lines().find(|line| line.contains(FULL));
+    lab.say(format_args!("{name} comes and says: {}", why.context("it does not say why it waits")?));
+    Ok(())
 }

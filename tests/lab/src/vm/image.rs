@@ -28,7 +28,7 @@ pub(super) fn build(kernel: &Kernel, vipd: &Path, machine: &Machine, tools: &[&s
     archive.link("/bin/sh", "busybox");
     archive.file("/etc/hosts", b"127.0.0.1 localhost\n");
     archive.file("/etc/vipd/config.yaml", machine.config.as_bytes());
-    for path in machine.client.iter().flat_map(|client| client.files()) {
+    for path in &machine.files {
         archive.secret(&path.to_string_lossy(), &read(path)?);
     }
     for (number, module) in kernel.modules()?.iter().enumerate() {

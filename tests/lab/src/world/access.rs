@@ -83,6 +83,14 @@ impl Access {
         by.sign(&Wish { name: &name, addresses: &addresses, lasts })?.write(&self.directory, &format!("{name}-server"))
     }
 
+    /// What a member in a machine beside the nodes is started with, and the files that it needs.
+    pub(crate) fn for_guest(&self, index: NodeIndex) -> Result<(Vec<String>, Vec<PathBuf>)> {
+        self.sign_server(index, &self.authority, YEAR)?;
+        let base = self.directory.parent().context("the lab's directory")?;
+        let files = server_files(base, index).into_iter().chain([self.directory.join(TRUSTED_BY_MEMBERS)]).collect();
+        Ok((arguments(base, index), files))
+    }
+
     /// A new certificate for a node's daemon.
     pub(crate) fn sign_client(&self, index: NodeIndex, by: &Authority, lasts: std::time::Duration) -> Result<()> {
         // Where a password says who it is, the certificate must not.

@@ -87,9 +87,13 @@ fn endpoints(
 ) -> Result<(Vec<Proxy>, Vec<String>)> {
     let (order, security) = ([index, (index + 1) % 3, (index + 2) % 3], options.security);
     if !options.proxies {
-        let own = || vec![Member::original(index).client_url(Ipv4Addr::LOCALHOST, security)];
-        let all = || order.map(|member| Member::original(member).client_url(address(member), security)).to_vec();
-        return Ok((Vec::new(), if options.known == Known::Own { own() } else { all() }));
+        let at = |index, at| Member::original(index).client_url(at, security);
+        let urls = match options.known {
+            Known::All => order.map(|member| at(member, address(member))).to_vec(),
+            Known::Own => vec![at(index, Ipv4Addr::LOCALHOST)],
+            Known::Guest => vec![at(3, address(3))],
+        };
+        return Ok((Vec::new(), urls));
     }
     let (mut proxies, mut urls) = (Vec::new(), Vec::new());
     let client = access::of_node(directory, index, security);

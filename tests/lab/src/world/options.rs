@@ -25,6 +25,8 @@ pub(crate) struct Vip {
 pub(crate) enum Known {
     /// All three, the node's own first.
     All,
+    /// The one in a machine beside the nodes.
+    Guest,
     /// The node's own, on its loopback: the default. The others are found through it.
     Own,
 }
