@@ -83,13 +83,13 @@ pub struct StepBack {
     pub word: bool,
 }
 
-/// Why a contender wants the session to end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Why a contender wants the session to end; of several reasons the last one here decides.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum EndSession {
-    /// An address has no kernel's word: nothing is given back, the lease ends by itself.
-    NoKernelWord,
     /// A key of ours does not go: give back all with the lease.
     KeyStays,
+    /// An address has no kernel's word: nothing is given back, the lease ends by itself.
+    NoKernelWord,
     /// Somebody stands before a turn that had come: within one history that cannot be.
     NotFirstAnyMore,
 }
@@ -388,6 +388,11 @@ pub fn earliest<const N: usize>(moments: [Option<Moment>; N]) -> Option<Moment> 
 }
 
 impl Wants {
+    /// The session must end.
+    pub fn end_session(&mut self, why: EndSession) {
+        self.end_session = self.end_session.max(Some(why));
+    }
+
     /// Something to tell people.
     pub fn tell(&mut self, note: Note) {
         self.actions.push(Action::Tell(note));

@@ -72,7 +72,7 @@ impl Picture {
         let old = std::mem::take(&mut self.entries);
         let ignored = entries.iter().filter(|e| !old.contains_key(&e.key)).filter_map(ignored).collect();
         for mut entry in entries {
-            keep_addresses(old.get(&entry.key), &mut entry);
+            keep(old.get(&entry.key), &mut entry);
             self.note_words(&entry);
             self.entries.insert(entry.key.clone(), entry);
         }
@@ -122,7 +122,7 @@ impl Picture {
         if self.entries.get(&entry.key).is_some_and(over) {
             self.deleted(&entry.key, now);
         }
-        keep_addresses(self.entries.get(&entry.key), &mut entry);
+        keep(self.entries.get(&entry.key), &mut entry);
         self.entries.insert(entry.key.clone(), entry);
     }
 
@@ -258,14 +258,14 @@ fn ignored(entry: &Entry) -> Option<Ignored> {
     }
 }
 
-/// The list of addresses never changes under one key; whoever changes it all the same is not followed, since "first"
-/// must never become false again.
-fn keep_addresses(old: Option<&Entry>, new: &mut Entry) {
+/// What a candidate stands for never changes under one key, and what was none when it was created never becomes one.
+/// Whoever writes over it all the same is not followed, since "first" must never become false again.
+fn keep(old: Option<&Entry>, new: &mut Entry) {
     let Some(old) = old.filter(|o| o.create == new.create) else { return };
-    if let (Record::Candidate { addresses: kept, .. }, Record::Candidate { addresses, .. }) =
-        (&old.record, &mut new.record)
-    {
-        addresses.clone_from(kept);
+    match (&old.record, &mut new.record) {
+        (Record::Candidate { addresses: kept, .. }, Record::Candidate { addresses, .. }) => addresses.clone_from(kept),
+        (Record::Ignored(why), candidate @ Record::Candidate { .. }) => *candidate = Record::Ignored(why),
+        _ => {}
     }
 }
 

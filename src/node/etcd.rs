@@ -97,7 +97,7 @@ impl Etcd {
     pub fn start(config: &config::Etcd, ttl: config::Ttl, events: mpsc::Sender<Event>) -> Self {
         let shared = Arc::new(Shared {
             prefix: config.prefix.clone(),
-            members: Members::new(&config.endpoints),
+            members: Members::new(config),
             events,
             ttl_ms: AtomicU64::new(u64::try_from(USUAL_TTL.as_millis()).unwrap_or(u64::MAX)),
             revoking: Mutex::default(),

@@ -11,6 +11,7 @@ mod trouble;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::choice::Chooser;
 use super::etcd::Etcd;
@@ -28,6 +29,8 @@ pub(super) struct Rules {
     pub(super) faults: u8,
     /// Of which kinds.
     pub(super) kinds: Vec<Kind>,
+    /// How late a kernel may end an address, at the most.
+    pub(super) kernel_late: Duration,
     pub(super) guards: Guards,
 }
 
@@ -255,13 +258,13 @@ impl World {
     /// while, or goes two seconds.
     fn tick(&mut self, choose: &mut Chooser) {
         for i in 0..self.nodes.len() {
-            if self.nodes[i].kernel.is_some_and(|ends| ends <= self.nodes[i].now) {
+            if self.nodes[i].kernel.is_some_and(|ends| ends + self.rules.kernel_late <= self.nodes[i].now + TICK) {
                 self.gone(i);
             }
             let may_slip = self.nodes[i].odd && self.nodes[i].even_for >= TTL;
             let beats = if may_slip { [1, 0, 2][usize::from(choose.one_of(3))] } else { 1 };
             let n = self.node(i);
-            n.even_for = if beats == 1 { (n.even_for + TICK).min(TTL) } else { std::time::Duration::ZERO };
+            n.even_for = if beats == 1 { (n.even_for + TICK).min(TTL) } else { Duration::ZERO };
             n.now = n.now + beats * TICK;
         }
         let etcd = self.etcd();

@@ -8,6 +8,7 @@ mod script;
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::election::guards::{Guard, Guards};
 use script::Script;
 
 #[test]
@@ -33,4 +34,14 @@ fn every_transcript_is_what_the_election_does() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// A story for it has odds of one in 20,000 in the simulation, so a transcript shows what it is for: the frozen one whose
+/// key comes back with the backup may have its address still.
+#[test]
+fn a_turn_that_stays_first_is_missed() {
+    let story = include_str!("first-no-more.txt");
+    let off = |told: &str| told.contains("LetGo { cause: AnotherHistory");
+    assert!(off(&Script::play(story)));
+    assert!(!off(&Script::play_with(story, Guards::without(Guard::FirstStaysFirst))));
 }

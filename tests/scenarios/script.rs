@@ -31,14 +31,13 @@ pub struct Script {
 impl Script {
     /// Plays a transcript's facts and writes it anew with what the election orders now.
     pub fn play(text: &str) -> String {
+        Self::play_with(text, Guards::default())
+    }
+
+    /// The same with these guards.
+    pub fn play_with(text: &str, guards: Guards) -> String {
         let plan = Plan { vips: vec![PlannedVip::for_test(VipId(0), ip("10.0.0.9"))] };
-        let settings = Settings {
-            node: "me".into(),
-            version: "1".into(),
-            prefix: "vipd".into(),
-            margin: None,
-            guards: Guards::default(),
-        };
+        let settings = Settings { node: "me".into(), version: "1".into(), prefix: "vipd".into(), margin: None, guards };
         let (election, first) = Election::start(settings, &plan, at("0"));
         let mut script = Self {
             election,

@@ -24,7 +24,7 @@ impl Contender {
             return true;
         }
         if self.is_not_first_any_more(view) {
-            wants.end_session = Some(EndSession::NotFirstAnyMore);
+            wants.end_session(EndSession::NotFirstAnyMore);
             return false;
         }
         match self.state.clone() {
@@ -277,7 +277,7 @@ impl Contender {
         }
         // Kept or not, the place is of no use to anybody while the kernel does not say that the address is off.
         if view.now >= since + view.live.timings.word_bound && !self.is_off() && view.guards.on(Guard::KernelsWord) {
-            wants.end_session = Some(EndSession::NoKernelWord);
+            wants.end_session(EndSession::NoKernelWord);
             return;
         }
         // With the link down a deletion is sent only when etcd is known to be reachable another way.
@@ -300,7 +300,7 @@ impl Contender {
         let t = &view.live.timings;
         if !self.is_off() && view.guards.on(Guard::OffBeforeRelease) {
             if view.now >= since + t.word_bound && view.guards.on(Guard::KernelsWord) {
-                wants.end_session = Some(EndSession::NoKernelWord);
+                wants.end_session(EndSession::NoKernelWord);
             }
             return;
         }
@@ -313,7 +313,7 @@ impl Contender {
         }
         let first = asked_since.unwrap_or(view.now);
         if view.now >= first + t.ttl {
-            wants.end_session = Some(EndSession::KeyStays);
+            wants.end_session(EndSession::KeyStays);
         }
         // From here on the key is dead to us, whatever becomes of the order.
         self.dead = self.dead.max(create);
