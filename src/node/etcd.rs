@@ -5,7 +5,7 @@
 //! HTTP/2 pings, and by `ReadAll` whenever the election finds it deaf).
 //!
 //! - [`connect`](mod@connect): one connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first
-//! - [`renewals`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
+//! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
 
 mod answer;
@@ -20,6 +20,7 @@ mod picture;
 mod release;
 mod renewals;
 mod renewer;
+mod requests;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
