@@ -1,11 +1,12 @@
 //! `vipd check`: what would be done on this node, and what it lacks. Changes nothing.
 
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::config::{Config, Ttl};
+use crate::config::{Config, Etcd, Ttl};
 use crate::election::timings::{Timings, least_margin};
 use crate::node::kernel::{Kernel, chain};
 use crate::plan::{Plan, PlannedVip};
@@ -18,7 +19,7 @@ pub async fn report(config: &Config, path: &Path) -> ExitCode {
     let plan = Plan::new(config);
     println!("{}: good", path.display());
     println!("node       {}", config.node);
-    println!("etcd       {}", config.etcd.endpoints.join(", "));
+    etcd(&config.etcd);
     println!("runtime    {}", config.runtime_dir.display());
     println!("timings    {}", timings(config));
     for vip in &plan.vips {
@@ -35,6 +36,23 @@ pub async fn report(config: &Config, path: &Path) -> ExitCode {
         lacks.iter().for_each(|lack| println!("  - {lack}"));
     }
     ExitCode::SUCCESS
+}
+
+fn etcd(etcd: &Etcd) {
+    println!("etcd       {}", etcd.endpoints.join(", "));
+    println!("  members  {}", if etcd.discover { "these, and those in etcd's own list" } else { "these alone" });
+    if let Some(tls) = &etcd.tls {
+        println!("  ca       {}", tls.ca.display());
+        if let Some(client) = &tls.client {
+            println!("  cert     {}, key {}", client.cert.display(), client.key.display());
+        }
+        if let Some(name) = &tls.server_name {
+            println!("  name     {name}");
+        }
+    }
+    if let Some(user) = &etcd.user {
+        println!("  user     {}, password in {}", user.name, user.password_file.display());
+    }
 }
 
 fn addresses(vip: &PlannedVip) -> String {
@@ -92,10 +110,15 @@ async fn of_link(kernel: &mut Kernel, vip: &PlannedVip) -> Vec<String> {
 }
 
 fn of_endpoint(endpoint: &str) -> Option<String> {
-    let host = endpoint.strip_prefix("http://").unwrap_or(endpoint).trim_end_matches('/');
-    let reached = host.to_socket_addrs().and_then(|mut all| {
-        let first = all.next().ok_or(std::io::ErrorKind::NotFound)?;
-        TcpStream::connect_timeout(&first, REACH)
-    });
+    let reached = match endpoint.split_once("://") {
+        Some(("unix" | "unixs", path)) => UnixStream::connect(path).map(drop),
+        Some((_, host)) => reach(host),
+        None => reach(endpoint),
+    };
     reached.err().map(|e| format!("etcd at {endpoint}: {e}"))
+}
+
+fn reach(host: &str) -> std::io::Result<()> {
+    let first = host.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
+    TcpStream::connect_timeout(&first, REACH).map(drop)
 }

@@ -5,7 +5,7 @@
 //! HTTP/2 pings, and by `ReadAll` whenever the election finds it deaf).
 //!
 //! - [`connect`](mod@connect): one connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first
-//! - [`renewals`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
+//! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
 
 mod answer;
@@ -20,6 +20,7 @@ mod picture;
 mod release;
 mod renewals;
 mod renewer;
+mod requests;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -96,7 +97,7 @@ impl Etcd {
     pub fn start(config: &config::Etcd, ttl: config::Ttl, events: mpsc::Sender<Event>) -> Self {
         let shared = Arc::new(Shared {
             prefix: config.prefix.clone(),
-            members: Members::new(&config.endpoints),
+            members: Members::new(config),
             events,
             ttl_ms: AtomicU64::new(u64::try_from(USUAL_TTL.as_millis()).unwrap_or(u64::MAX)),
             revoking: Mutex::default(),

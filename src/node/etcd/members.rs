@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::connect::Link;
 use super::failure::Failure;
 use super::line::Line;
+use crate::config;
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +37,8 @@ pub(super) struct Members {
 }
 
 impl Members {
-    pub(super) fn new(endpoints: &[String]) -> Arc<Self> {
-        let lines = endpoints.iter().map(|url| Line::new(url)).collect();
+    pub(super) fn new(config: &config::Etcd) -> Arc<Self> {
+        let lines = config.endpoints.iter().map(|url| Line::new(url)).collect();
         Arc::new(Self { lines, first: watch::Sender::new(0) })
     }
 
@@ -162,7 +163,8 @@ mod tests {
     use super::*;
 
     fn three() -> Arc<Members> {
-        Members::new(&["http://a".into(), "http://b".into(), "http://c".into()])
+        let endpoints = vec!["http://a".into(), "http://b".into(), "http://c".into()];
+        Members::new(&config::Etcd { endpoints, ..config::Etcd::default() })
     }
 
     #[test]

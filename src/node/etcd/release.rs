@@ -52,7 +52,7 @@ pub async fn release(config: &config::Etcd, old: LeaseId, node: &str, version: &
     let (events, _nobody) = mpsc::channel(1);
     let shared = Shared {
         prefix: config.prefix.clone(),
-        members: Members::new(&config.endpoints),
+        members: Members::new(config),
         events,
         ttl_ms: AtomicU64::new(0),
         revoking: Default::default(),
