@@ -7,6 +7,7 @@ use super::{Kind, World};
 use crate::election::action::Wish;
 use crate::election::event::{Event, Generation, Outcome};
 use crate::election::lifetime::whole_seconds;
+use crate::election::model::TICK;
 use crate::election::model::choice::Chooser;
 use crate::moment::Moment;
 
@@ -18,7 +19,8 @@ impl World {
         let said = n.wanted.take().filter(|w| w.generation == generation).and_then(|w| w.said);
         let is_later_end = said == Some(Outcome::Present) && n.kernel.is_some();
         n.wanted = Some(Wanted { generation, wish, at: n.now, done: false, said });
-        if is_later_end && n.is_to_keep() {
+        let at_once = is_later_end && n.is_to_keep();
+        if at_once && !self.may_fail(Kind::PutFails) {
             self.look(i);
         }
     }
@@ -30,7 +32,7 @@ impl World {
 
     /// Says what became of the wish: once; or late; or once more, late.
     fn settle(&mut self, i: usize, choose: &mut Chooser) -> Option<Event> {
-        let event = self.look(i)?;
+        let event = if self.fails(i, choose) { self.refused(i)? } else { self.look(i)? };
         if !self.may_fail(Kind::Delay) {
             return Some(event);
         }
@@ -41,6 +43,21 @@ impl World {
             self.node(i).held.push(Held::Report(event.clone()));
         }
         (way != 1).then_some(event)
+    }
+
+    fn fails(&mut self, i: usize, choose: &mut Chooser) -> bool {
+        let is_put = self.nodes[i].wanted.as_ref().is_some_and(|w| w.wish != Wish::Absent);
+        let fails = is_put && self.may_fail(Kind::PutFails) && choose.one_of(2) == 1;
+        self.left -= u8::from(fails);
+        fails
+    }
+
+    /// The kernel says no. What is there stays there.
+    fn refused(&mut self, i: usize) -> Option<Event> {
+        let outcome = Outcome::Failed("no permission".into());
+        let wanted = self.node(i).wanted.as_mut()?;
+        (wanted.done, wanted.said) = (true, Some(outcome.clone()));
+        Some(Event::Settled { vip: VIP, generation: wanted.generation, outcome })
     }
 
     /// Looks, and writes; returns what is news.
@@ -95,9 +112,14 @@ impl World {
         self.say(|_| format!("  n{i} KERNEL: ended by its lifetime"));
     }
 
-    /// Whoever has the address now answers; the answer may come late.
+    /// Whoever has the address now answers; the answer may come late. By then a wish that was not looked at is old.
     pub(super) fn probe(&mut self, i: usize, choose: &mut Chooser) {
         let Some(round) = self.node(i).probing.take() else { return };
+        for j in (0..self.nodes.len()).filter(|j| *j != i) {
+            if let Some(wanted) = self.node(j).wanted.as_mut().filter(|w| !w.done) {
+                wanted.at = wanted.at - TICK;
+            }
+        }
         let hears = |n: &super::Node| !n.mute && !n.link_down;
         let answered = self.nodes.iter().enumerate().any(|(j, n)| j != i && n.kernel.is_some() && hears(n));
         let event = if hears(&self.nodes[i]) && answered {
