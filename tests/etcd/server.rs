@@ -38,9 +38,30 @@ pub(crate) fn installed() -> bool {
 impl Cluster {
     /// Starts a cluster of `n` members and waits until all of them serve.
     pub(crate) fn start(n: usize) -> Self {
-        let cluster = Self::begin(n);
+        let cluster = Self::begin(n, &[]);
         cluster.wait();
         cluster
+    }
+
+    /// One member with room for so many bytes.
+    pub(crate) fn start_with_room_for(bytes: usize) -> Self {
+        let cluster = Self::begin(1, &[format!("--quota-backend-bytes={bytes}")]);
+        cluster.wait();
+        cluster
+    }
+
+    /// Writes until it takes no more.
+    pub(crate) fn fill(&self) {
+        let value = "x".repeat(100_000);
+        for number in 0..1000 {
+            let put = self.ctl().args(["put", &format!("filler/{number}"), &value]).output().unwrap();
+            if !put.status.success() {
+                let said = String::from_utf8_lossy(&put.stderr).into_owned();
+                assert!(said.contains("database space exceeded"), "{said}");
+                return;
+            }
+        }
+        panic!("this etcd is never full");
     }
 
     /// Waits until all members serve.
@@ -56,7 +77,7 @@ impl Cluster {
         panic!("etcd does not serve, its log: {}", std::fs::read_to_string(self.dir.join("m0.log")).unwrap());
     }
 
-    fn begin(n: usize) -> Self {
+    fn begin(n: usize, more: &[String]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("vipd-etcd-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let dir = std::env::temp_dir().join(name);
@@ -70,6 +91,7 @@ impl Cluster {
                 .args(["--name", &format!("m{i}"), "--initial-cluster", &all.join(",")])
                 .args(["--listen-client-urls", &clients[i], "--advertise-client-urls", &clients[i]])
                 .args(["--listen-peer-urls", &peers[i], "--initial-advertise-peer-urls", &peers[i]])
+                .args(more)
                 .arg("--data-dir")
                 .arg(dir.join(format!("m{i}")))
                 .stdout(Stdio::null())
