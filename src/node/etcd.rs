@@ -6,10 +6,11 @@
 //!
 //! - [`credentials`], [`tls`]: who we are · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
 //!   connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first
-//! - [`renewals`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
+//! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
 
 mod answer;
+mod check;
 mod connect;
 mod credentials;
 mod dial;
@@ -24,9 +25,13 @@ mod picture;
 mod release;
 mod renewals;
 mod renewer;
+<<<<<<< HEAD
 mod tls;
 mod trouble;
 mod version;
+=======
+mod requests;
+>>>>>>> main
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -36,6 +41,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
+pub use self::check::check;
 pub use self::failure::Failure;
 use self::members::Members;
 use self::pace::Told;

@@ -144,7 +144,7 @@ impl Rounds {
                 return End::Compacted;
             }
             if answer.canceled() {
-                return End::Failed(Failure::said(answer.cancel_reason()));
+                return self.broke(member, &link, Failure::said(answer.cancel_reason()));
             }
             for (revision, changes) in answer::changes(&self.shared.prefix, answer.events()) {
                 self.shared.report(Event::Changed { revision, changes }).await;
