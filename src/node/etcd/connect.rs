@@ -37,6 +37,8 @@ pub(super) struct Link {
     pub(super) version: Option<Version>,
     /// Whether a user logged in for it.
     pub(super) logs_in: bool,
+    /// Whether that was for nothing, because etcd had authentication off.
+    pub(super) without_token: bool,
 }
 
 /// Connects, within a bound.
@@ -67,6 +69,7 @@ async fn in_steps(
         Some(login) => login::log_in(&channel, login).await.map_err(told)?,
         None => None,
     };
+    let (logs_in, without_token) = (access.login.is_some(), token.is_none());
     let plain = client(login::with_token(channel.clone(), token.clone()), false).await?;
     let with_leader = client(login::with_token(channel, token), true).await?;
     let version = ask_status(&plain).await.map_err(told)?;
@@ -76,7 +79,8 @@ async fn in_steps(
         lease: plain.lease_client(),
         watch: with_leader.watch_client().max_decoding_message_size(LARGEST_ANSWER),
         version,
-        logs_in: access.login.is_some(),
+        logs_in,
+        without_token,
     })
 }
 
