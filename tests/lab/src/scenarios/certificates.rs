@@ -136,7 +136,7 @@ pub(super) fn expired(lab: &Context) -> Result<()> {
         world.restart_etcd(node)?;
     }
     blow.elsewhere(&world, PATIENCE)?;
-    let said = world.logged(holder, &["WARN", "expired"], Duration::from_secs(5))?;
+    let said = world.logged(holder, &["WARN", "refuses our client certificate"], Duration::from_secs(5))?;
     lab.say(format_args!("its connections broken, it says: {said}"));
     lab.row("and then its connections break", &Tally::of(&blow.course(&world, PATIENCE)?), "next holds")?;
 
