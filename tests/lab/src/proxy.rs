@@ -80,7 +80,9 @@ impl Proxy {
     fn connect(&self, client: TcpStream, member: SocketAddr, terminal: Option<&Terminal>) {
         let (proxy, terminal) = (self.clone(), terminal.cloned());
         // Named inside a thread that stands in the node's namespace: children of a thread share it.
-        let _ = thread::Builder::new().name("proxied".to_owned()).spawn(move || proxy.serve(client, member, terminal.as_ref()));
+        let _ = thread::Builder::new()
+            .name("proxied".to_owned())
+            .spawn(move || proxy.serve(client, member, terminal.as_ref()));
     }
 
     fn serve(&self, client: TcpStream, member: SocketAddr, terminal: Option<&Terminal>) -> io::Result<()> {

@@ -53,7 +53,8 @@ impl Stage {
         let (addresses, members) = (world.nodes.iter().map(|node| node.address).collect(), world.members());
         let props = Mutex::new(Props { vipd: ["-"; 3], ..Props::default() });
         let (monitor, probe, since) = (world.monitor.clone(), world.probe(VIP)?, clock::now());
-        let scene = Arc::new(Scene { plain, since, monitor, probe, addresses, members, props, closed: AtomicBool::new(false) });
+        let scene =
+            Arc::new(Scene { plain, since, monitor, probe, addresses, members, props, closed: AtomicBool::new(false) });
         let painter = if plain { None } else { Some(Scene::paint_from_now(&scene)?) };
         Ok(Self { scene, painter: Mutex::new(painter) })
     }

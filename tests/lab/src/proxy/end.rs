@@ -104,7 +104,8 @@ impl Terminal {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let roots = Arc::new(trusted(&daemon.ca)?);
         let asks = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build()?;
-        let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        let server =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         let (chain, key) = pair(&member[0], &member[1])?;
         let mut server = server.with_client_cert_verifier(asks).with_single_cert(chain, key)?;
         let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

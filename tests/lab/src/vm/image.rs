@@ -7,9 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Machine, init};
 use super::initramfs::Archive;
 use super::kernel::Kernel;
+use super::{Machine, init};
 use crate::shell;
 
 /// Puts a guest's file system together.

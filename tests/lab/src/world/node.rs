@@ -79,12 +79,7 @@ impl Node {
 }
 
 /// Where the daemon finds etcd, its own node's member first; through proxies on the node's loopback if wanted.
-fn endpoints(
-    index: NodeIndex,
-    ns: &NetNs,
-    directory: &Path,
-    options: &Options,
-) -> Result<(Vec<Proxy>, Vec<String>)> {
+fn endpoints(index: NodeIndex, ns: &NetNs, directory: &Path, options: &Options) -> Result<(Vec<Proxy>, Vec<String>)> {
     let (order, security) = ([index, (index + 1) % 3, (index + 2) % 3], options.security);
     if !options.proxies {
         let at = |index, at| Member::original(index).client_url(at, security);
