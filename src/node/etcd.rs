@@ -25,13 +25,10 @@ mod picture;
 mod release;
 mod renewals;
 mod renewer;
-<<<<<<< HEAD
+mod requests;
 mod tls;
 mod trouble;
 mod version;
-=======
-mod requests;
->>>>>>> main
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
