@@ -54,12 +54,7 @@ pub(super) async fn connect(address: &Address, access: &Access, id: u32) -> Resu
     })
 }
 
-async fn in_steps(
-    address: &Address,
-    access: &Access,
-    id: u32,
-    step: &Mutex<&'static str>,
-) -> Result<Link, Trouble> {
+async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'static str>) -> Result<Link, Trouble> {
     let at = |what| *step.lock().unwrap_or_else(PoisonError::into_inner) = what;
     let (stream, heard) = dial(address, access).await?;
     at("answer to a first question");
