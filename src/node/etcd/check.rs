@@ -7,13 +7,13 @@ use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+use super::answer;
 use super::connect::{Link, connect};
 use super::credentials::{self, Access};
 use super::dial::Address;
 use super::failure::Failure;
 use super::tls::Urgency;
 use super::version::Known;
-use super::answer;
 use crate::config;
 use crate::node::clock;
 

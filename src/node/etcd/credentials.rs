@@ -117,7 +117,8 @@ impl Credentials {
         if let Some(endpoint) = &self.config.password_in_the_clear {
             tracing::warn!(%endpoint, "the password of etcd's user goes over the network without TLS");
         }
-        let mut keeper = Keeper { this: self, known: None, unsettled: 0, lacking: Told::every(TELL), expiry_told: None };
+        let mut keeper =
+            Keeper { this: self, known: None, unsettled: 0, lacking: Told::every(TELL), expiry_told: None };
         loop {
             keeper.look().await;
             sleep(LOOK).await;

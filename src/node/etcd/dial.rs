@@ -126,9 +126,11 @@ async fn tcp(host: &str) -> Result<TcpStream, Trouble> {
 }
 
 async fn secure(address: &Address, access: &Access, bytes: Box<dyn Bytes>) -> Result<Box<dyn Bytes>, Trouble> {
-    let identity = access.identity.as_ref().ok_or_else(|| Trouble::lasting("it is reached with TLS, but tls is not given"))?;
+    let identity =
+        access.identity.as_ref().ok_or_else(|| Trouble::lasting("it is reached with TLS, but tls is not given"))?;
     let name = access.server_name.clone().or_else(|| address.server_name());
-    let name = name.ok_or_else(|| Trouble::lasting("its host is no name that a certificate can have; set tls.serverName"))?;
+    let name =
+        name.ok_or_else(|| Trouble::lasting("its host is no name that a certificate can have; set tls.serverName"))?;
     let connector = TlsConnector::from(Arc::clone(&identity.config));
     match connector.connect(name, bytes).await {
         Ok(stream) => Ok(Box::new(stream)),

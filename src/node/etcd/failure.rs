@@ -121,7 +121,10 @@ mod tests {
         assert!(matches!(of(Status::unavailable("etcdserver: no leader")), Failure::Refused(_)));
         assert!(matches!(of(Status::unavailable("tcp connect error")), Failure::Broken(_)));
         for said in ["user name is empty", "invalid auth token", "revision of auth store is old"] {
-            assert!(matches!(of(Status::invalid_argument(format!("etcdserver: {said}"))), Failure::Unknown(_)), "{said}");
+            assert!(
+                matches!(of(Status::invalid_argument(format!("etcdserver: {said}"))), Failure::Unknown(_)),
+                "{said}"
+            );
         }
         assert!(matches!(of(Status::permission_denied("etcdserver: permission denied")), Failure::Denied));
         let opened = Error::LeaseKeepAliveError("lease not found".into());

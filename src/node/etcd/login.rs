@@ -86,9 +86,9 @@ async fn authenticate(channel: &Channel, login: &Login) -> Result<AuthenticateRe
 
 fn refused(status: &Status, user: &str) -> Trouble {
     match status.message() {
-        message if message.contains("authentication failed") => {
-            Trouble::lasting(format!("it refuses user {user:?}: no such user, or another password than in passwordFile"))
-        }
+        message if message.contains("authentication failed") => Trouble::lasting(format!(
+            "it refuses user {user:?}: no such user, or another password than in passwordFile"
+        )),
         message if message.contains("no password user") => {
             Trouble::lasting(format!("it refuses user {user:?}: the user has no password, only certificates"))
         }
