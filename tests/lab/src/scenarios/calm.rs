@@ -69,11 +69,11 @@ impl Kept {
     pub(super) fn add(&mut self, world: &World, calm: &Calm) -> Result<()> {
         let (what, blow) = (self.what, &calm.blow);
         self.blinks += blow.stays(world, AFTER, what)?;
+        self.tally.add(&blow.course(world, PATIENCE)?);
         let changes = world.monitor.timeline().changes(VIP, blow.at);
         ensure!(changes.is_empty() || self.vote == Vote::Yes, "{what}: {VIP} did not stay: {changes:?}");
         let silence = longest_silence(&calm.pairs.so_far(world), blow.at).context("no pair counted any more")?;
         self.silence.add(silence);
-        self.tally.add(&blow.course(world, PATIENCE)?);
         Ok(())
     }
 
