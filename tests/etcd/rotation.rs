@@ -69,7 +69,9 @@ async fn round(trouble: Trouble) -> Duration {
     }
     let gap = longest_gap(&mut lab, lease, Duration::from_secs(4)).await;
     lab.stand(lease, "10.0.0.2").await;
-    cluster.members[follower].thaw();
+    if matches!(trouble, Trouble::Frozen) {
+        cluster.members[follower].thaw();
+    }
     gap
 }
 
