@@ -216,7 +216,9 @@ impl Members {
             result = self.ask(member, bound, &call).await;
             match &result {
                 Ok(_) | Err(Failure::LeaseNotFound) => {
-                    self.answered_beside(n, member);
+                    if n > 0 {
+                        self.prefer(member);
+                    }
                     break;
                 }
                 Err(failure) => tracing::debug!(member = %self.line(member).url, "a call failed: {failure}"),
@@ -225,8 +227,8 @@ impl Members {
         result
     }
 
-    /// A member answered what so many others were asked as well. It is asked first from now on, unless that one is well:
-    /// an answer that was under way when home became the first must not undo that.
+    /// A member answered what so many others were asked as well. It is asked first from now on, but if nobody else was
+    /// asked and the first is well: an answer that was under way when home became the first must not undo that.
     pub(super) fn answered_beside(&self, others: usize, member: usize) {
         let first = self.line(self.first());
         if others > 0 || !first.is_up() || first.doubtful() {
