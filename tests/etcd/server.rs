@@ -24,6 +24,8 @@ pub(crate) struct Member {
     pub(crate) url: String,
     pub(crate) socket: PathBuf,
     peer: String,
+    /// It was killed.
+    gone: bool,
     process: Child,
 }
 
@@ -128,17 +130,17 @@ impl Cluster {
             .spawn()
             .unwrap();
         let socket = self.dir.join(format!("localhost:{port}"));
-        Member { url, socket, peer: peer.to_owned(), process }
+        Member { url, socket, peer: peer.to_owned(), gone: false, process }
     }
 
     /// Adds one member more, as a learner, and waits until it is there.
     pub(crate) fn add_learner(&mut self) -> String {
         let name = format!("m{}", self.members.len());
         let peer = free_urls(1).remove(0);
-        let mut add = self.ctl();
-        add.args(["member", "add", &name, "--learner", "--peer-urls", &peer]).stdout(Stdio::null());
-        assert!(add.status().unwrap().success());
-        let known = self.members.iter().enumerate().map(|(i, m)| format!("m{i}={}", m.peer));
+        // Refused while the members have not been connected for 5 s.
+        self.repeat(&["member", "add", &name, "--learner", "--peer-urls", &peer]);
+        let known = self.members.iter().enumerate().filter(|(_, m)| !m.gone);
+        let known = known.map(|(i, m)| format!("m{i}={}", m.peer));
         let all: Vec<String> = known.chain([format!("{name}={peer}")]).collect();
         let learner = self.spawn(&peer, &all.join(","), "existing");
         let url = learner.url.clone();
@@ -158,24 +160,27 @@ impl Cluster {
     /// Makes the newest member, a learner, a full one.
     pub(crate) fn promote_last(&self) {
         let id = self.id(self.members.len() - 1);
-        for _ in 0..100 {
-            let mut promote = self.ctl();
-            promote.args(["member", "promote", &id]).stdout(Stdio::null()).stderr(Stdio::null());
-            // Not before it has caught up.
-            if promote.status().unwrap().success() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("the learner never catches up");
+        // Refused before it has caught up.
+        self.repeat(&["member", "promote", &id]);
     }
 
     /// Takes a member out of the cluster and ends it.
     pub(crate) fn remove(&mut self, i: usize) {
         let id = self.id(i);
-        let mut remove = self.ctl();
-        assert!(remove.args(["member", "remove", &id]).stdout(Stdio::null()).status().unwrap().success());
+        self.repeat(&["member", "remove", &id]);
         self.members[i].kill();
+    }
+
+    /// Gives etcdctl this command until etcd carries it out.
+    fn repeat(&self, command: &[&str]) {
+        for _ in 0..100 {
+            let done = self.ctl().args(command).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            if done.unwrap().success() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("etcd does not {command:?}");
     }
 
     /// A member's id, as etcdctl wants it.
@@ -201,7 +206,8 @@ impl Cluster {
     /// etcdctl, ready to be given its command.
     pub(crate) fn ctl(&self) -> Command {
         let mut command = Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.urls().join(",")]);
+        let there: Vec<String> = self.members.iter().filter(|m| !m.gone).map(|m| m.url.clone()).collect();
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &there.join(",")]);
         command
     }
 }
@@ -224,6 +230,7 @@ impl Member {
     }
 
     pub(crate) fn kill(&mut self) {
+        self.gone = true;
         let _gone_already = self.process.kill();
         let _status = self.process.wait();
     }

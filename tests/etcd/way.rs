@@ -48,6 +48,8 @@ impl Way {
     async fn new(url: &str, delay: Duration) -> Self {
         let target = url.trim_start_matches("http://").to_owned();
         let socket = TcpSocket::new_v4().unwrap();
+        // The black hole listens there anew.
+        socket.set_reuseaddr(true).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let here = socket.local_addr().unwrap();
         let (mode, modes) = watch::channel(Mode::Open);

@@ -12,7 +12,7 @@ use super::answer;
 use super::members::{HOME, Members};
 
 /// How often it is tried.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(5);
 /// An answer that takes longer is no good sign: a renewal would be late.
 const QUICK: Duration = Duration::from_millis(250);
 /// So many quick answers in a row, at the least and at the most.

@@ -216,7 +216,9 @@ impl Members {
             result = self.ask(member, bound, &call).await;
             match &result {
                 Ok(_) | Err(Failure::LeaseNotFound) => {
-                    self.prefer_over_failed(n, member);
+                    if n > 0 {
+                        self.prefer(member);
+                    }
                     break;
                 }
                 Err(failure) => tracing::debug!(member = %self.line(member).url, "a call failed: {failure}"),
@@ -225,9 +227,11 @@ impl Members {
         result
     }
 
-    /// Who answered after others had failed is asked first from now on.
-    fn prefer_over_failed(&self, failed: usize, member: usize) {
-        if failed > 0 {
+    /// A member answered what so many others were asked as well. It is asked first from now on, but if nobody else was
+    /// asked and the first is well: an answer that was under way when home became the first must not undo that.
+    pub(super) fn answered_beside(&self, others: usize, member: usize) {
+        let first = self.line(self.first());
+        if others > 0 || !first.is_up() || first.doubtful() {
             self.prefer(member);
         }
     }
@@ -259,6 +263,41 @@ mod tests {
         m.line(2).late();
         m.line(2).answered();
         assert_eq!(m.in_order(), [1, 2, 0]);
+    }
+
+    #[test]
+    fn an_answer_changes_who_is_first_only_if_the_first_is_not_well() {
+        let m = three();
+        m.answered_beside(0, 1);
+        assert_eq!(m.first(), 1, "nobody is connected");
+        m.answered_beside(1, 2);
+        assert_eq!(m.first(), 2);
+    }
+
+    #[test]
+    fn places_stay_and_are_given_again_only_when_there_are_no_others() {
+        let m = three();
+        let who = |member| Who { cluster: 1, member };
+        for n in 3..PLACES as u64 {
+            assert!(m.add(&format!("http://m{n}"), who(n)).is_some());
+        }
+        assert!(m.add("http://too-many", who(99)).is_none());
+        m.prefer(5);
+        m.retire(5);
+        assert_ne!(m.first(), 5);
+        assert!(!m.in_order().contains(&5));
+        assert_eq!((m.line(5).url.as_str(), m.count()), ("http://m5", PLACES - 1));
+        assert!(m.add("http://new", who(100)).is_some());
+        assert_eq!((m.line(5).url.as_str(), m.count()), ("http://new", PLACES));
+    }
+
+    #[test]
+    fn a_learner_comes_last_until_it_answers() {
+        let m = three();
+        m.line(0).refused(&Failure::Refused("etcdserver: rpc not supported for learner".into()));
+        assert_eq!(m.in_order(), [1, 2, 0]);
+        m.line(0).answered();
+        assert_eq!(m.in_order(), [0, 1, 2]);
     }
 
     #[tokio::test]

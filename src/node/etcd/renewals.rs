@@ -112,8 +112,8 @@ impl Renewals {
                 tracing::trace!(member = %self.shared.members.line(member).url, took = ?back.took, "renewed");
                 self.requests.learn(back.took);
                 self.shared.learn_ttl(pair.ttl);
-                if self.requests.answered(back.order) {
-                    self.shared.members.prefer(member);
+                if let Some(asked) = self.requests.answered(back.order) {
+                    self.shared.members.answered_beside(asked.saturating_sub(1), member);
                 }
                 self.shared.report(Event::PairAnswered(pair)).await;
             }
