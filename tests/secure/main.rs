@@ -7,6 +7,8 @@
 mod connecting;
 mod lab;
 mod logging_in;
+mod mistakes;
 mod paper;
 mod rotating;
 mod server;
+mod strangers;
