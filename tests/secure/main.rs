@@ -10,5 +10,6 @@ mod logging_in;
 mod mistakes;
 mod paper;
 mod rotating;
+mod secrets;
 mod server;
 mod strangers;

@@ -3,32 +3,54 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-/// Something that speaks etcd's protocol as kine does: a status without a cluster and without a member. It answers
-/// whatever it is asked with these bytes.
+/// What is answered to a method, and the paths and tokens that were heard.
+type Answers = fn(&str) -> (&'static [u8], &'static str);
+pub(crate) type Asked = std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>>;
+
+/// Something that speaks etcd's protocol as kine does: a status without a cluster and without a member.
 pub(crate) async fn kine() -> String {
     // StatusResponse: an empty header, and a version.
-    imitation(b"\x0a\x00\x12\x063.5.13", "0").await
+    imitation(|_| (b"\x0a\x00\x12\x063.5.13", "0")).await.0
 }
 
 /// A gRPC server that knows none of etcd's services.
 pub(crate) async fn another_grpc_server() -> String {
-    imitation(b"", "12").await
+    imitation(|_| (b"", "12")).await.0
 }
 
-async fn imitation(message: &'static [u8], status: &'static str) -> String {
+/// An etcd that gives a token everybody knows, and does nothing else.
+pub(crate) async fn with_known_token() -> (String, Asked) {
+    imitation(|path| match path {
+        // AuthenticateResponse: the token.
+        "/etcdserverpb.Auth/Authenticate" => (b"\x12\x0et0ken-in-clear", "0"),
+        // StatusResponse: a header with cluster 1 and member 1, and a version.
+        "/etcdserverpb.Maintenance/Status" => (b"\x0a\x04\x08\x01\x10\x01\x12\x063.9.99", "0"),
+        _ => (b"", "14"),
+    })
+    .await
+}
+
+async fn imitation(answers: Answers) -> (String, Asked) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Asked::default();
+    let heard = asked.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            let heard = heard.clone();
             tokio::spawn(async move {
                 let mut connection = h2::server::Builder::new().handshake(stream).await.unwrap();
-                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let path = request.uri().path().to_owned();
+                    let token = request.headers().get("token").map_or("", |token| token.to_str().unwrap());
+                    heard.lock().unwrap().push((path.clone(), token.to_owned()));
+                    let (message, status) = answers(&path);
                     answer(&mut respond, message, status);
                 }
             });
         }
     });
-    url
+    (url, asked)
 }
 
 fn answer(respond: &mut h2::server::SendResponse<std::io::Cursor<Vec<u8>>>, message: &[u8], status: &str) {
