@@ -17,6 +17,9 @@ use crate::world::{Cut, Known, Options, World};
 /// For longer than the lease: who waits for that endpoint loses it.
 const ILL: Duration = Duration::from_millis(6500);
 
+/// The member list is asked for as often, and a little.
+const FOUND: Duration = Duration::from_secs(6);
+
 /// What ails it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Ailment {
@@ -140,6 +143,8 @@ pub(super) fn all_replaced(lab: &Context) -> Result<()> {
             world.remove_member(node)?;
             clock::sleep(AFTER);
             world.add_member_elsewhere(node)?;
+            // Nobody is quicker by hand; the daemons find the new one meanwhile.
+            clock::sleep(FOUND);
         }
         ensure!(world.members().iter().all(|member| !member.is_original()), "an original member is left");
         kept.add(&world, &calm)?;
