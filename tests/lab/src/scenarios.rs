@@ -196,11 +196,6 @@ pub(crate) const ALL: &[Scenario] = &[
         run: certificates::expired,
     },
     Scenario {
-        name: "etcd-server-cert-expired",
-        about: "the members' certificates expire: connections stand, new ones are refused by name; fresh ones heal it",
-        run: certificates::servers_expired,
-    },
-    Scenario {
         name: "etcd-endpoint-away",
         about: "the nearest endpoint of three is refused, black-holed, frozen, in a minority, a learner: nothing moves",
         run: endpoints::away,
@@ -311,11 +306,6 @@ pub(crate) const ALL: &[Scenario] = &[
         run: vm_etcd::far,
     },
     Scenario {
-        name: "vm-etcd-clock",
-        about: "the time of day of etcd's machine is set hours ahead and back: nothing moves",
-        run: vm_etcd::clock_stepped,
-    },
-    Scenario {
         name: "vm-vlan",
         about: "a VIP on a real 802.1q subinterface: put there, announced with its tag",
         run: vm::vlan,
@@ -328,12 +318,24 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "idle", about: "what an idle daemon costs: memory, processor, size on disk", run: manners::idle },
 ];
 
-/// Those that only `--full` runs, or who names them: they prove the lab rather than the daemon.
-pub(crate) const FULL: &[Scenario] = &[Scenario {
-    name: "guards-off",
-    about: "the daemon without one of its guards: every one of them is missed by some trouble",
-    run: guards_off::all,
-}];
+/// Those that only `--full` runs, or who names them: they take their time, or prove the lab rather than the daemon.
+pub(crate) const FULL: &[Scenario] = &[
+    Scenario {
+        name: "etcd-server-cert-expired",
+        about: "the members' certificates expire: connections stand, new ones are refused by name; fresh ones heal it",
+        run: certificates::servers_expired,
+    },
+    Scenario {
+        name: "vm-etcd-clock",
+        about: "the time of day of etcd's machine is set hours ahead and back: nothing moves",
+        run: vm_etcd::clock_stepped,
+    },
+    Scenario {
+        name: "guards-off",
+        about: "the daemon without one of its guards: every one of them is missed by some trouble",
+        run: guards_off::all,
+    },
+];
 
 /// Those that `guards-off` runs in labs of their own: each says what the judge found.
 pub(crate) use guards_off::TROUBLES;
