@@ -63,7 +63,7 @@ impl Members {
             credentials: Credentials::new(config),
             versions: version::Known::default(),
             prefix: config.prefix.clone(),
-            discover: config.discover,
+            discover: config.discover && !shows_password(config),
         })
     }
 
@@ -235,6 +235,16 @@ impl Members {
             self.prefer(member);
         }
     }
+}
+
+/// Whether a login at a member that was found would send the password over the network in the clear, which the operator
+/// has not asked for: his own endpoints are of this machine.
+fn shows_password(config: &config::Etcd) -> bool {
+    let shows = config.user.is_some() && config.tls.is_none() && config.password_in_the_clear.is_none();
+    if shows && config.discover {
+        tracing::warn!("no other members of etcd are looked for: without TLS the password would go over the network");
+    }
+    shows
 }
 
 #[cfg(test)]
