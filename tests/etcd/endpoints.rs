@@ -123,7 +123,7 @@ async fn a_listed_member_of_another_cluster_is_not_asked() {
     let Some(host) = address().filter(|_| installed()) else { return };
     let other = Cluster::start_as(1, &host);
     let cluster = Cluster::start_leading_to(&other.members[0].url.replace("127.0.0.1", &host));
-    let mut lab = Lab::start(cluster.urls());
+    let mut lab = Lab::start(vec![cluster.members[0].url.clone()]);
     let (lease, _) = lab.grant().await;
     found_by_now(&mut lab, lease).await;
     cluster.members[0].freeze();

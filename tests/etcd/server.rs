@@ -17,7 +17,7 @@ pub(crate) struct Cluster {
     host: String,
     /// How much it may store, in bytes.
     room: Option<usize>,
-    /// Where its members' list leads instead of to them.
+    /// Where its members' list leads instead of to the third of them.
     astray: Option<String>,
 }
 
@@ -65,9 +65,9 @@ impl Cluster {
         cluster
     }
 
-    /// One member, whose list leads to this URL.
+    /// Three members, whose list leads to this URL instead of to the third.
     pub(crate) fn start_leading_to(url: &str) -> Self {
-        let cluster = Self::begin(1, "127.0.0.1", None, Some(url.to_owned()));
+        let cluster = Self::begin(3, "127.0.0.1", None, Some(url.to_owned()));
         cluster.wait();
         cluster
     }
@@ -131,7 +131,7 @@ impl Cluster {
             .envs(self.room.map(|bytes| ("ETCD_QUOTA_BACKEND_BYTES", bytes.to_string())))
             .args(["--name", &name, "--initial-cluster", all, "--initial-cluster-state", state])
             .args(["--listen-client-urls", &listen.join(","), "--advertise-client-urls"])
-            .arg(self.astray.as_ref().unwrap_or(&listed))
+            .arg(self.astray.as_ref().filter(|_| name == "m2").unwrap_or(&listed))
             .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
             .arg("--data-dir")
             .arg(self.dir.join(&name))
