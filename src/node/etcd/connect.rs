@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Client, ClusterClient, ConnectOptions, KvClient, LeaseClient, WatchClient};
+use etcd_client::{Client, ClusterClient, ConnectOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
@@ -32,6 +32,7 @@ pub(super) struct Link {
     pub(super) kv: KvClient,
     pub(super) lease: LeaseClient,
     pub(super) cluster: ClusterClient,
+    pub(super) maintenance: MaintenanceClient,
     /// Asks for an end of the stream when the member sees no leader: a watch there would be silent.
     pub(super) watch: WatchClient,
     /// What the member says it is.
@@ -74,6 +75,7 @@ async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'st
         kv: plain.kv_client().max_decoding_message_size(LARGEST_ANSWER),
         lease: plain.lease_client(),
         cluster: plain.cluster_client(),
+        maintenance: plain.maintenance_client(),
         watch: with_leader.watch_client().max_decoding_message_size(LARGEST_ANSWER),
         status,
         logs_in,

@@ -181,7 +181,7 @@ impl Line {
             // Switched on since, etcd takes a client certificate's name for the user while there is no token.
             Failure::Unknown(_) | Failure::Denied if link.logs_in && (link.without_token || unknown) => {
                 // A new login; until it is there, what needs none goes on over this one.
-                self.outworn.send_replace(link.id);
+                self.outworn(link);
                 false
             }
             Failure::NotConnected(_)
@@ -193,6 +193,11 @@ impl Line {
         if dead {
             self.replace(link);
         }
+    }
+
+    /// This connection is of no use any more; it stays until another is up.
+    pub(super) fn outworn(&self, link: &Link) {
+        self.outworn.send_replace(link.id);
     }
 
     /// Drops this connection, if it is still the one in use, and makes a new one.

@@ -13,7 +13,7 @@ use super::connect::Link;
 use super::credentials::Credentials;
 use super::failure::Failure;
 use super::line::{Line, Who};
-use super::{discover, home, version};
+use super::{discover, home, spares, version};
 use crate::config;
 
 /// How long a call may take.
@@ -67,14 +67,15 @@ impl Members {
         })
     }
 
-    /// The tasks that find members, keep the connections up, and keep what they are made with.
-    pub(super) fn keepers(self: &Arc<Self>) -> [BoxFuture<'static, ()>; 3] {
-        let (credentials, found, home) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
+    /// The tasks that find members, keep the connections up and fit, and keep what they are made with.
+    pub(super) fn keepers(self: &Arc<Self>) -> [BoxFuture<'static, ()>; 4] {
+        let [credentials, found, home, others] = [(); 4].map(|()| Arc::clone(self));
         let discover = self.discover;
         [
             Box::pin(async move { credentials.credentials.keep().await }),
             Box::pin(discover::run(found, discover)),
             Box::pin(home::run(home)),
+            Box::pin(spares::run(others)),
         ]
     }
 
