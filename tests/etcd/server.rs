@@ -181,16 +181,20 @@ impl Cluster {
         self.members[i].kill();
     }
 
-    /// Gives etcdctl this command until etcd carries it out.
+    /// Gives etcdctl this command until etcd carries it out. An answer may be lost with the leader who would have given
+    /// it; then etcd says that there is nothing left to do.
     fn repeat(&self, command: &[&str]) {
-        for _ in 0..100 {
-            let done = self.ctl().args(command).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            if done.unwrap().success() {
+        const DONE_BEFORE: [&str; 3] = ["member not found", "can only promote a learner", "already exist"];
+        let mut said = String::new();
+        for _ in 0..150 {
+            let done = self.ctl().args(command).output().unwrap();
+            said = String::from_utf8_lossy(&done.stderr).into_owned();
+            if done.status.success() || DONE_BEFORE.iter().any(|text| said.contains(text)) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("etcd does not {command:?}");
+        panic!("etcd does not {command:?}: {said}");
     }
 
     /// A member's id, as etcdctl wants it.
