@@ -5,8 +5,9 @@
 //! HTTP/2 pings, and by `ReadAll` whenever the election finds it deaf).
 //!
 //! - [`credentials`], [`tls`]: who we are · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
-//!   connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first · [`spares`]: the others kept fit · [`discover`], [`roster`]:
-//!   who else is there · [`home`]: back to this node's own
+//!   connection · [`line`]: to one member, pinned, kept up · [`trouble`]: why there is none
+//! - [`members`]: whom to ask first · [`discover`], [`roster`]: who else is there · [`spares`]: those not asked now kept fit
+//!   · [`home`]: back to this node's own · [`check`](mod@check): what `vipd check` asks of them
 //! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
 

@@ -123,11 +123,15 @@ async fn a_release_passes_over_a_dead_member() {
 #[tokio::test]
 async fn a_listed_member_of_another_cluster_is_not_asked() {
     let Some(host) = address().filter(|_| installed()) else { return };
-    let other = Cluster::start_as(1, &host);
-    let cluster = Cluster::start_leading_to(&other.members[0].url.replace("127.0.0.1", &host));
+    let other = Cluster::start(1);
+    let way = Way::at(&host, &other.members[0].url).await;
+    let cluster = Cluster::start_leading_to(&way.url);
     let mut lab = Lab::start(vec![cluster.members[0].url.clone()]);
     let (lease, _) = lab.grant().await;
-    found_by_now(&mut lab, lease).await;
+    while way.carried() == 0 {
+        lab.pair(lease).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     cluster.members[0].freeze();
     for _ in 0..4 {
         lab.order(Action::Renew { lease });

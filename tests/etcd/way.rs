@@ -37,7 +37,7 @@ pub(crate) struct Way {
 
 /// A way to `url` on which everything takes `delay` longer, in each direction.
 pub(crate) async fn slow_way_to(url: &str, delay: Duration) -> String {
-    let way = Way::new(url, delay).await;
+    let way = Way::new(url, delay, "127.0.0.1").await;
     let here = way.url.clone();
     // Nobody turns it, so it lives as long as the runtime.
     std::mem::forget(way);
@@ -46,15 +46,20 @@ pub(crate) async fn slow_way_to(url: &str, delay: Duration) -> String {
 
 impl Way {
     pub(crate) async fn to(url: &str) -> Self {
-        Self::new(url, Duration::ZERO).await
+        Self::new(url, Duration::ZERO, "127.0.0.1").await
     }
 
-    async fn new(url: &str, delay: Duration) -> Self {
+    /// The same, at this address of the machine.
+    pub(crate) async fn at(host: &str, url: &str) -> Self {
+        Self::new(url, Duration::ZERO, host).await
+    }
+
+    async fn new(url: &str, delay: Duration, host: &str) -> Self {
         let target = url.trim_start_matches("http://").to_owned();
         let socket = TcpSocket::new_v4().unwrap();
         // The black hole listens there anew.
         socket.set_reuseaddr(true).unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket.bind(format!("{host}:0").parse().unwrap()).unwrap();
         let here = socket.local_addr().unwrap();
         let (mode, modes) = watch::channel(Mode::Open);
         let carried = Arc::new(AtomicU64::new(0));
