@@ -12,6 +12,7 @@ mod check;
 mod machine;
 mod raw;
 mod refusal;
+mod selector;
 mod settings;
 mod timings;
 
@@ -21,6 +22,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::link::LinkChoice;
 use machine::Machine;
 use raw::{LARGEST_FILE, Map, Node};
 use refusal::{Place, Problems};
@@ -74,8 +76,8 @@ pub enum Ttl {
 pub struct Vip {
     /// Its addresses, which move as one (one for now).
     pub addresses: Vec<IpAddr>,
-    /// The name of the link it belongs on (`eth0`, `eth0.100`).
-    pub link: String,
+    /// The link it belongs on.
+    pub link: LinkChoice,
     /// Where it stands in the file (`machine.network.interfaces[0].vip.ip`).
     pub place: String,
 }

@@ -70,10 +70,11 @@ vipd: {node: cp-1, lease: {ttl: 6s}, etcd: {prefix: ha, endpoints: ['http://127.
         "link     nosuchlink0",
         "key      ha/10.1.2.3/<lease>",
         "vip        fd00::3",
-        "link     nosuchlink0.7",
+        "link     VLAN 7 on nosuchlink0",
         "ttl 6s, renewed every 600ms, fence 4.79s after a renewal",
         "lacks for now",
-        "the link \"nosuchlink0\" of machine.network.interfaces[0].vip.ip",
+        "- the link \"nosuchlink0\"; there are: ",
+        ", for machine.network.interfaces[0].vip.ip",
         "etcd at http://127.0.0.1:1",
     ] {
         assert!(said.contains(want), "{want:?} is not in\n{said}");

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::config::{Config, Ttl};
 use crate::election::timings::{Timings, least_margin};
+use crate::link::{Base, Found, Link, LinkChoice, Selector, describe, list, vlan_of};
+use crate::node::device::Devices;
 use crate::node::kernel::{Kernel, chain};
 use crate::plan::{Plan, PlannedVip};
 
@@ -21,13 +23,17 @@ pub async fn report(config: &Config, path: &Path) -> ExitCode {
     println!("etcd       {}", config.etcd.endpoints.join(", "));
     println!("runtime    {}", config.runtime_dir.display());
     println!("timings    {}", timings(config));
+    let node = Node::look(&plan).await;
     for vip in &plan.vips {
         println!("vip        {}", addresses(vip));
         println!("  from     {}", vip.place);
         println!("  link     {}", vip.link);
+        if let Some(is) = node.chosen(&vip.link) {
+            println!("  here     {is}");
+        }
         println!("  key      {}/{}/<lease>", config.etcd.prefix, vip.key_address);
     }
-    let lacks = lacks(config, &plan).await;
+    let lacks = node.lacks(config, &plan).await;
     if lacks.is_empty() {
         println!("this node has all it needs");
     } else {
@@ -62,33 +68,83 @@ fn timings(config: &Config) -> String {
     }
 }
 
-async fn lacks(config: &Config, plan: &Plan) -> Vec<String> {
-    let mut lacks = Vec::new();
-    match Kernel::open().await {
-        Ok(mut kernel) => {
-            for vip in &plan.vips {
-                lacks.extend(of_link(&mut kernel, vip).await);
-            }
-        }
-        Err(e) => lacks.push(format!("a way to the kernel's network configuration: {}", chain(&e))),
-    }
-    lacks.extend(config.etcd.endpoints.iter().filter_map(|e| of_endpoint(e)));
-    lacks
+/// This node, as far as it can be looked at.
+struct Node {
+    /// The way to the kernel, and all links; or why there is none.
+    seen: Result<(Kernel, Vec<Link>), String>,
 }
 
-async fn of_link(kernel: &mut Kernel, vip: &PlannedVip) -> Vec<String> {
-    let name = &vip.link;
-    let link = match kernel.link(name).await {
-        Ok(None) => Some(format!("the link {name:?} of {}", vip.place)),
-        Ok(Some(link)) if !link.serves => Some(format!("the link {name:?} up, with carrier")),
-        Ok(Some(_)) => None,
-        Err(e) => Some(format!("a look at the link {name:?}: {}", chain(&e))),
+impl Node {
+    async fn look(plan: &Plan) -> Self {
+        Self { seen: Self::links(plan).await.map_err(|e| format!("a look at this node's links: {e}")) }
+    }
+
+    async fn links(plan: &Plan) -> Result<(Kernel, Vec<Link>), String> {
+        let mut kernel = Kernel::open().await.map_err(|e| chain(&e))?;
+        let mut links = kernel.links().await.map_err(|e| chain(&e))?;
+        let selectors = plan.vips.iter().filter_map(|vip| vip.link.base.selector());
+        if selectors.into_iter().any(Selector::needs_device) {
+            Devices::default().fill(&mut links).await;
+        }
+        Ok((kernel, links))
+    }
+
+    /// The link of a choice, in words. One that is simply called what was asked for needs none.
+    fn chosen(&self, choice: &LinkChoice) -> Option<String> {
+        let (_, links) = self.seen.as_ref().ok()?;
+        let Found::One(base, _) = choice.base.find(links, None) else { return None };
+        match choice.vlan {
+            None if matches!(&choice.base, Base::Named(name) if *name == base.name) => None,
+            None => Some(describe(base, links, choice.base.selector())),
+            Some(id) => Some(match vlan_of(links, base.id, id) {
+                Some(vlan) => describe(vlan, links, None),
+                None => format!("none yet; vipd creates one for VLAN {id} on {}", base.name),
+            }),
+        }
+    }
+
+    async fn lacks(self, config: &Config, plan: &Plan) -> Vec<String> {
+        let mut lacks = Vec::new();
+        match self.seen {
+            Ok((mut kernel, links)) => {
+                for vip in &plan.vips {
+                    lacks.extend(of_link(&vip.link, &links).map(|lack| format!("{lack}, for {}", vip.place)));
+                    lacks.extend(of_addresses(&mut kernel, vip).await);
+                }
+            }
+            Err(e) => lacks.push(e),
+        }
+        lacks.extend(config.etcd.endpoints.iter().filter_map(|e| of_endpoint(e)));
+        lacks
+    }
+}
+
+fn of_link(choice: &LinkChoice, links: &[Link]) -> Option<String> {
+    let by = choice.base.selector();
+    let base = match choice.base.find(links, None) {
+        Found::None => return Some(format!("{}; there are: {}", called(&choice.base), list(links, links, by))),
+        Found::Several(all) => {
+            let all = list(all, links, by);
+            return Some(format!("a link that alone is {}; candidates: {all}", choice.base));
+        }
+        Found::One(base, _) => base,
     };
-    let foreign = match kernel.look(&vip.addresses).await {
+    let link = choice.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id));
+    link.filter(|link| !link.serves).map(|link| format!("the link {:?} up, with carrier", link.name))
+}
+
+fn called(base: &Base) -> String {
+    match base {
+        Base::Named(name) => format!("the link {name:?}"),
+        Base::Selected(selector) => selector.to_string(),
+    }
+}
+
+async fn of_addresses(kernel: &mut Kernel, vip: &PlannedVip) -> Option<String> {
+    match kernel.look(&vip.addresses).await {
         Ok(seen) => seen.foreign.first().map(|a| format!("the address free: {a} is here and was not put by vipd")),
         Err(e) => Some(format!("a look at its addresses: {}", chain(&e))),
-    };
-    link.into_iter().chain(foreign).collect()
+    }
 }
 
 fn of_endpoint(endpoint: &str) -> Option<String> {

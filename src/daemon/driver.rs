@@ -1,5 +1,6 @@
 //! The loop: wait, handle, carry out. Carrying out never waits, so a slow etcd cannot delay the fence.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::node::announce::Announcer;
 use crate::node::clock::{Alarm, now};
 use crate::node::conflict::Prober;
 use crate::node::etcd::Etcd;
-use crate::node::keeper::{Wanted, Wishes};
+use crate::node::keeper::{LinkView, Wanted, Wishes};
 use crate::plan::Plan;
 
 /// How old an order to announce may be.
@@ -32,6 +33,8 @@ pub struct Driver {
     pub events: mpsc::Receiver<Event>,
     /// Wishes for the keeper.
     pub wishes: watch::Sender<Wishes>,
+    /// The links of VIPs that can serve.
+    pub views: watch::Receiver<BTreeMap<VipId, LinkView>>,
     /// etcd.
     pub etcd: Etcd,
     /// Announcements.
@@ -127,7 +130,7 @@ impl Driver {
                         self.prober.probe(vip, &planned.addresses, link, round);
                     }
                 }
-                Action::Tell(note) => tell::tell(note, &self.plan),
+                Action::Tell(note) => tell::tell(note, &self.plan, &self.views.borrow()),
                 Action::Finish { clean } => end = Some(if clean { End::Clean } else { End::Unfinished }),
                 Action::GrantLease
                 | Action::Renew { .. }

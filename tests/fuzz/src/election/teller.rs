@@ -11,6 +11,7 @@ use vipd::election::guards::Guards;
 use vipd::election::machine::{Election, Settings};
 use vipd::election::record::{Key, NodeRecord, Released, candidate_key, node_key};
 use vipd::election::session::Session;
+use vipd::link::LinkChoice;
 use vipd::moment::Moment;
 use vipd::plan::{Plan, PlannedVip};
 
@@ -320,7 +321,7 @@ fn plan(head: u8) -> Plan {
         id: VipId(id),
         key_address: *addresses.iter().find(|ip| ip.is_ipv4()).unwrap_or(&addresses[0]),
         addresses,
-        link: "eth0".into(),
+        link: LinkChoice::named("eth0"),
         place: String::new(),
     });
     Plan { vips: vips.collect() }

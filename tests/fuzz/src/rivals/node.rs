@@ -8,6 +8,7 @@ use vipd::election::event::{Event, Generation, LeaseId, LinkId, Outcome, VipId};
 use vipd::election::guards::Guards;
 use vipd::election::machine::{Election, Settings};
 use vipd::election::session::Session;
+use vipd::link::LinkChoice;
 use vipd::moment::Moment;
 use vipd::plan::{Plan, PlannedVip};
 
@@ -81,7 +82,7 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn new(addresses: Vec<IpAddr>, rate: i64) -> Self {
         let key_address = addresses[0];
-        let vip = PlannedVip { id: VIP, addresses, link: "eth0".into(), key_address, place: String::new() };
+        let vip = PlannedVip { id: VIP, addresses, link: LinkChoice::named("eth0"), key_address, place: String::new() };
         Self {
             plan: Plan { vips: vec![vip] },
             election: None,
