@@ -17,6 +17,7 @@ mod shapes;
 mod silence;
 mod unit;
 mod upkeep;
+mod vlans;
 mod vm;
 
 use crate::scenario::Scenario;
@@ -249,6 +250,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "vm-vlan",
         about: "a VIP on a real 802.1q subinterface: put there, announced with its tag",
         run: vm::vlan,
+    },
+    Scenario {
+        name: "vm-vlan-created",
+        about: "VLANs without a link on a card that a selector finds and on a bond: created, found again, removed",
+        run: vlans::created,
     },
     Scenario {
         name: "soak",

@@ -16,9 +16,9 @@ use crate::vm::{Machine, Release, Vm};
 use crate::world::{Options, VIP, Vip, World};
 
 /// The machine's place: behind the three namespaces.
-const GUEST: NodeIndex = 3;
+pub(super) const GUEST: NodeIndex = 3;
 /// A machine in software emulation is slow, and so is the daemon's start in it.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 const TTL: Duration = Duration::from_secs(5);
 /// A pause or sleep: longer than the lease, and than etcd and its candidates need to notice.
 const AWAY: Duration = Duration::from_secs(9);
@@ -262,8 +262,13 @@ pub(super) fn vlan(lab: &Context) -> Result<()> {
 
 /// A machine with Linux 6.1 that finds etcd at the world's members.
 fn guest(lab: &Context, world: &World) -> Result<Vm> {
+    guest_with(lab, world, str::to_owned)
+}
+
+/// The same, with something else in its config.
+pub(super) fn guest_with(lab: &Context, world: &World, change: impl Fn(&str) -> String) -> Result<Vm> {
     let endpoints: Vec<String> = world.endpoints().split(',').map(str::to_owned).collect();
-    let config = world.config_for("guest", &endpoints);
+    let config = change(&world.config_for("guest", &endpoints));
     Vm::boot(lab, &world.monitor, &Machine { release: Release::Bookworm, node: GUEST, config: &config })
 }
 
