@@ -55,7 +55,13 @@ impl Plan {
 impl PlannedVip {
     /// A VIP of one address, for worlds that have no config.
     pub fn for_test(id: VipId, address: IpAddr) -> Self {
-        Self { id, addresses: vec![address], link: LinkChoice::named("eth0"), key_address: address, place: String::new() }
+        Self {
+            id,
+            addresses: vec![address],
+            link: LinkChoice::named("eth0"),
+            key_address: address,
+            place: String::new(),
+        }
     }
 }
 
@@ -73,11 +79,10 @@ mod tests {
         config.vips.push(Vip { addresses: group, link: LinkChoice::named("d"), place: "group".into() });
         let plan = Plan::new(&config);
         let seen: Vec<_> = plan.vips.iter().map(|v| (v.id.0, v.link.to_string(), v.key_address.to_string())).collect();
-        assert_eq!(seen, [
-            (0, "b".into(), "fd00::1".into()),
-            (1, "a".into(), "10.0.0.1".into()),
-            (2, "d".into(), "10.0.0.2".into()),
-        ]);
+        assert_eq!(
+            seen,
+            [(0, "b".into(), "fd00::1".into()), (1, "a".into(), "10.0.0.1".into()), (2, "d".into(), "10.0.0.2".into()),]
+        );
         assert_eq!(plan.vips[1].place, "machine.network.interfaces[1].vip.ip");
     }
 }

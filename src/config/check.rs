@@ -110,7 +110,10 @@ pub(super) fn link(node: &Node) -> Checked<String> {
         return Err(format!("{shown} is the loopback interface, which no other machine reaches"));
     }
     if name.len() > LONGEST_LINK {
-        return Err(format!("{shown} has {} bytes; a link's name has at most 15, another name of it {LONGEST_LINK}", name.len()));
+        return Err(format!(
+            "{shown} has {} bytes; a link's name has at most 15, another name of it {LONGEST_LINK}",
+            name.len()
+        ));
     }
     Ok(name.to_owned())
 }
@@ -326,7 +329,9 @@ mod tests {
 
     #[test]
     fn link_names() {
-        for name in ["eth0", "enp1s0f0np0", "bond0.100", "br-lan", "a", "eth0.100@x", "fifteen-bytes15", "enp0s31f6-uplink"] {
+        for name in
+            ["eth0", "enp1s0f0np0", "bond0.100", "br-lan", "a", "eth0.100@x", "fifteen-bytes15", "enp0s31f6-uplink"]
+        {
             assert_eq!(link(&node(name)), Ok(name.into()));
         }
         for name in ["", ".", "..", "a/b", "a b", "eth0\n", "a\tb", "eth0:1", "lo", "a\u{7f}", &"x".repeat(128)] {

@@ -127,9 +127,7 @@ impl<'p> Machine<'p> {
                 None
             }
             (Some(name), None) => self.checked(&place.key("interface"), check::link(name)).map(Base::Named),
-            (None, Some(node)) => {
-                selector::read(node, &place.key("deviceSelector"), self.problems).map(Base::Selected)
-            }
+            (None, Some(node)) => selector::read(node, &place.key("deviceSelector"), self.problems).map(Base::Selected),
         }
     }
 

@@ -77,9 +77,10 @@ fn pattern(node: &Node) -> Checked<Option<String>> {
 
 fn mac_pattern(node: &Node) -> Checked<Option<String>> {
     match pattern(node)? {
-        Some(text) if !could_be_mac(&text) => {
-            Err(format!("{} matches no hardware address; they are written as 00:1a:2b:3c:4d:5e, * is any text", node.shown()))
-        }
+        Some(text) if !could_be_mac(&text) => Err(format!(
+            "{} matches no hardware address; they are written as 00:1a:2b:3c:4d:5e, * is any text",
+            node.shown()
+        )),
         other => Ok(other),
     }
 }

@@ -180,7 +180,10 @@ fn links_and_choices_in_words() {
     let links = node();
     let words = |i: usize, by: &str| describe(&links[i], &links, Some(&selector(by)));
     assert_eq!(words(1, "physical=true"), "eth0 (physical, driver virtio_net)");
-    assert_eq!(words(2, "hardwareAddr=*"), "eth1 (physical, port of bond0, hardwareAddr 52:54:00:00:00:03, driver e1000)");
+    assert_eq!(
+        words(2, "hardwareAddr=*"),
+        "eth1 (physical, port of bond0, hardwareAddr 52:54:00:00:00:03, driver e1000)"
+    );
     assert_eq!(words(4, "pciID=*"), "eth3 (physical, pciID 8086:1889, driver iavf, down)");
     assert_eq!(words(5, "driver=x"), "bond0 (bond, driver bonding)");
     assert_eq!(words(6, "driver=x"), "storage (VLAN 100 on bond0)");

@@ -81,7 +81,11 @@ fn look_up(link: &Link) -> Option<Device> {
     let mut device = from_sysfs(Path::new("/sys/class/net"), link);
     match driver_info(&link.name) {
         Ok(info) => {
-            let or = |known: &mut String, said: String| if known.is_empty() { *known = said };
+            let or = |known: &mut String, said: String| {
+                if known.is_empty() {
+                    *known = said
+                }
+            };
             or(&mut device.driver, info.driver());
             or(&mut device.bus_path, info.bus_info());
         }
@@ -159,7 +163,10 @@ fn driver_info(name: &str) -> io::Result<DriverInfo> {
     }
     let ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut info).cast() };
     let mut request = libc::ifreq { ifr_name, ifr_ifru };
-    #[expect(unsafe_code, reason = "nix has no ethtool, and its macro for ioctls makes an unsafe function all the same")]
+    #[expect(
+        unsafe_code,
+        reason = "nix has no ethtool, and its macro for ioctls makes an unsafe function all the same"
+    )]
     // SAFETY: the kernel reads the name, which ends in a NUL, and writes at most one `ethtool_drvinfo` to `info`, which has
     // that size and layout, is plain bytes and lives until after the call.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
@@ -173,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_uevent_says_driver_place_and_id_or_some_of_it() {
-        let e1000 = "DRIVER=e1000\nPCI_CLASS=20000\nPCI_ID=8086:100E\nPCI_SUBSYS_ID=1AF4:1100\nPCI_SLOT_NAME=0000:00:03.0\n";
+        let e1000 =
+            "DRIVER=e1000\nPCI_CLASS=20000\nPCI_ID=8086:100E\nPCI_SUBSYS_ID=1AF4:1100\nPCI_SLOT_NAME=0000:00:03.0\n";
         let want = Device { driver: "e1000".into(), bus_path: "0000:00:03.0".into(), pci_id: "8086:100E".into() };
         assert_eq!(from_uevent(e1000), want);
         let virtio = from_uevent("DRIVER=virtio_net\nMODALIAS=virtio:d00000001v00001AF4\n");

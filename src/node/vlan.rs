@@ -96,8 +96,8 @@ async fn create(what: &Missing) -> Result<(), Error> {
     };
     netlink.create_vlan(what.parent, what.id, &name).await?;
     let Some(link) = vlan_of(&netlink.links().await?, what.parent, what.id).map(|link| link.id) else {
-        // Somebody removed it again, or its parent went.
-        return Ok(());
+        // Somebody removed it, or its parent went.
+        return Err(Error::Refused(std::io::Error::other("it was gone again at once")));
     };
     if let Err(e) = netlink.set_alias(link, &created_alias(what.id, &what.parent_name)).await {
         // Unmarked, nobody would remove it later.
@@ -129,7 +129,8 @@ fn free_name(links: &[Link], parent: &str, id: u16) -> Option<String> {
 pub async fn remove_created(needed: &[&LinkChoice], ours: &[IpAddr]) -> Result<(), Error> {
     let mut netlink = Netlink::open().await?;
     let links = netlink.links().await?;
-    let created: Vec<&Link> = links.iter().filter(|link| link.is_created() && !is_needed(link, needed, &links)).collect();
+    let created: Vec<&Link> =
+        links.iter().filter(|link| link.is_created() && !is_needed(link, needed, &links)).collect();
     if created.is_empty() {
         return Ok(());
     }
@@ -233,9 +234,7 @@ mod tests {
     fn others_use_a_link_with_an_address_as_a_port_or_as_a_parent() {
         let vlan = created(3, 1, 100);
         let vip: IpAddr = "10.0.0.9".parse().unwrap();
-        let used = |link: &Link, above: &[Link], addresses: &[Address]| {
-            used_by_others(link, above, addresses, &[vip])
-        };
+        let used = |link: &Link, above: &[Link], addresses: &[Address]| used_by_others(link, above, addresses, &[vip]);
         let harmless = [
             address(3, "fe80::1", None),
             address(3, "169.254.7.7", None),

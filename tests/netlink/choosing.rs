@@ -9,6 +9,7 @@ use vipd::node::device::Devices;
 use vipd::node::netlink::Netlink;
 use vipd::node::vlan::{Missing, create_missing, remove_created};
 
+use crate::heard::Heard;
 use crate::world::{V4, VIP, World, addresses, alone, in_ms, ip, link_of, plug_in};
 
 fn selected(selector: Selector) -> LinkChoice {
@@ -38,7 +39,10 @@ async fn taken_on(w: &mut World, link: LinkId) {
 #[test]
 fn by_an_alternative_name_or_an_alias_which_may_come_late_and_go() {
     for (give, take) in [
-        ("link property add dev near altname front-of-the-rack-12", "link property del dev near altname front-of-the-rack-12"),
+        (
+            "link property add dev near altname front-of-the-rack-12",
+            "link property del dev near altname front-of-the-rack-12",
+        ),
         ("link set near alias front-of-the-rack-12", "link set near alias other"),
     ] {
         alone(move || async move {
@@ -113,14 +117,55 @@ fn several_are_none_until_one_is_left() {
             ip(&format!("link set {name} up"));
         }
         let macvlans = Selector { driver: some("MAC*"), ..Selector::default() };
+        let (heard, _guard) = Heard::listen();
         let mut w = World::on(selected(macvlans)).await;
         assert_eq!(w.link().await, None);
+        let line = heard.one("more than one link is meant").await;
+        let candidates = "candidates: mac0 (macvlan, driver macvlan), mac1 (macvlan, driver macvlan), mac2 (";
+        assert!(line.contains(" ERROR ") && line.contains(candidates), "{line}");
+        assert!(line.contains("wanted=the link with driver \"MAC*\""), "{line}");
         ip("link del mac2");
         w.silent_for(Duration::from_millis(100)).await;
         ip("link del mac0");
         let left = link_of("mac1").await;
         assert_eq!(w.link().await, Some(left));
+        heard.one("the link is mac1 (macvlan").await;
+        heard.one("more than one link is meant").await;
         taken_on(&mut w, left).await;
+    });
+}
+
+#[test]
+fn what_is_not_there_is_waited_for_and_said_once() {
+    alone(|| async {
+        cable("near");
+        let (heard, _guard) = Heard::listen();
+        let wanted = Selector { driver: some("veth"), physical: Some(true), ..Selector::default() };
+        let mut w = World::on(selected(wanted)).await;
+        assert_eq!(w.link().await, None);
+        let line = heard.one("there is no such link").await;
+        assert!(line.contains(" WARN ") && line.contains("wanted=the physical link with driver \"veth\""), "{line}");
+        assert!(line.contains("there are: ") && line.contains("near (veth, driver veth)"), "{line}");
+        for name in ["pod1", "pod2", "pod3"] {
+            cable(name);
+            ip(&format!("link del {name}"));
+        }
+        w.silent_for(Duration::from_millis(200)).await;
+        heard.one("there is no such link").await;
+    });
+}
+
+#[test]
+fn a_port_is_taken_with_a_warning() {
+    alone(|| async {
+        plug_in();
+        ip("link add br0 type bridge");
+        ip("link set eth0 master br0");
+        let (heard, _guard) = Heard::listen();
+        let mut w = World::on(LinkChoice::named("eth0")).await;
+        assert_eq!(w.link().await, Some(link_of("eth0").await));
+        let line = heard.one("clients do not reach a VIP on a port").await;
+        assert!(line.contains(" WARN ") && line.contains("it belongs on br0"), "{line}");
     });
 }
 
@@ -132,6 +177,7 @@ fn a_second_match_while_one_is_in_use_is_no_move() {
         cable("one");
         ip("link set far-one master br0");
         let bridges = Selector { driver: some("bridge"), physical: Some(false), ..Selector::default() };
+        let (heard, _guard) = Heard::listen();
         let mut w = World::on(selected(bridges)).await;
         let first = link_of("br0").await;
         assert_eq!(w.link().await, Some(first));
@@ -143,6 +189,8 @@ fn a_second_match_while_one_is_in_use_is_no_move() {
         ip("link set br1 up");
         w.silent_for(Duration::from_millis(200)).await;
         assert_eq!(addresses(&[V4]).await[0].link, first);
+        let line = heard.one("is meant as well as").await;
+        assert!(line.contains(" WARN ") && line.contains("br1 (bridge") && line.contains("br0 (bridge"), "{line}");
         // The first one goes: then the other one is the only one.
         ip("link del br0");
         assert_eq!(w.link().await, None);
@@ -193,7 +241,8 @@ fn a_vlan_without_a_link_is_said_to_be_missing_as_long_as_its_parent_is_there() 
         assert_eq!(w.link().await, None);
         assert!(w.missing.borrow_and_update().is_empty(), "its parent is not there");
         plug_in();
-        let wanted = |missing: &std::collections::BTreeSet<Missing>| missing.iter().next().map(|one| (one.parent, one.id));
+        let wanted =
+            |missing: &std::collections::BTreeSet<Missing>| missing.iter().next().map(|one| (one.parent, one.id));
         w.missing.wait_for(|missing| !missing.is_empty()).await.unwrap();
         assert_eq!(wanted(&w.missing.borrow()), Some((link_of("eth0").await, 100)));
         // A macvlan on it is not that VLAN.

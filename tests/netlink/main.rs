@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod choosing;
 #[cfg(test)]
+mod heard;
+#[cfg(test)]
 mod world;
 
 use std::time::Duration;

@@ -85,7 +85,11 @@ impl Links {
 
     /// When to look again although nothing happened.
     pub(super) fn next(&self) -> Option<Moment> {
-        self.picks.iter().filter_map(Pick::next).chain(self.again).chain(self.subnets.next()).min()
+        if self.again.is_some() {
+            // After a failed look nothing else is due before the next one.
+            return self.again;
+        }
+        self.picks.iter().filter_map(Pick::next).chain(self.subnets.next()).min()
     }
 
     /// How much news of a link are worth. A node where pods come and go has many links that are not ours.
@@ -155,7 +159,7 @@ impl Links {
             }
         }
         let now = |id: LinkId| links.get(&id).cloned().flatten();
-        Ok(self.picks.iter_mut().fold(true, |all, pick| pick.stays(now) && all))
+        Ok(self.picks.iter_mut().all(|pick| pick.stays(now)))
     }
 
     fn changes(&mut self) -> Vec<Event> {

@@ -108,7 +108,8 @@ mod tests {
         let mut m = message(LinkFlags::Up, &[1; 6]);
         m.header.link_layer_type = LinkLayerType::Ether;
         let data = |protocol| InfoData::Vlan(vec![InfoVlan::Id(100), InfoVlan::Protocol(protocol)]);
-        let info = |protocol| LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(data(protocol))]);
+        let info =
+            |protocol| LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(data(protocol))]);
         m.attributes.extend([
             LinkAttribute::PropList(vec![Prop::AltIfName("front".into()), Prop::AltIfName("uplink".into())]),
             LinkAttribute::IfAlias("vipd: vlan 100 on bond0".into()),
@@ -136,9 +137,8 @@ mod tests {
         m.header.link_layer_type = LinkLayerType::Ether;
         assert!(Link::read(&m).is_physical());
         m.attributes.push(LinkAttribute::Controller(9));
-        m.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(
-            netlink_packet_route::link::InfoPortKind::Bond,
-        )]));
+        m.attributes
+            .push(LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(netlink_packet_route::link::InfoPortKind::Bond)]));
         assert!(Link::read(&m).is_physical(), "a bond's port still is");
         m.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)]));
         assert!(!Link::read(&m).is_physical());

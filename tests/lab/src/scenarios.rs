@@ -257,6 +257,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: vlans::created,
     },
     Scenario {
+        name: "vm-vlan-moving",
+        about: "VIPs on a card, on its VLAN and on a bond's VLAN of two machines: each moves without the others",
+        run: vlans::moving,
+    },
+    Scenario {
         name: "soak",
         about: "two minutes of random troubles, seed 1: never two holders, and one after each healing",
         run: soak::short,

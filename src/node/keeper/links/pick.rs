@@ -128,6 +128,16 @@ impl Pick {
         self.say(Standing::NoVlan, links, &[base]);
     }
 
+    /// What arrives at a port goes on to the link that it is a port of, and finds no address there. Not so in a VRF, which
+    /// only sorts links.
+    fn warn_of_port(&self, link: &Link, links: &[Link]) {
+        let of = links.iter().find(|of| Some(of.id) == link.port_of);
+        if let Some(of) = of.filter(|of| of.kind != "vrf") {
+            let link = describe(link, links, None);
+            warn!(wanted = %self.choice, "the link is {link}: clients do not reach a VIP on a port; it belongs on {}", of.name);
+        }
+    }
+
     /// Each of them once: the choice does not move, so there is no hurry, but somebody should look.
     fn warn_of_others(&mut self, base: &Link, others: &[&Link], links: &[Link]) {
         let by = self.choice.base.selector();
@@ -167,10 +177,11 @@ impl Pick {
             ),
             Standing::NoVlan => {
                 let on = about.first().map_or_else(String::new, |base| describe(base, links, by));
-                info!(%wanted, "{on} has no link for the VLAN: creating one");
+                info!(%wanted, "{on} has no link for the VLAN yet: vipd creates one");
             }
             Standing::Chosen(_) => {
                 let Some(link) = about.first() else { return };
+                self.warn_of_port(link, links);
                 let link = describe(link, links, by);
                 if matches!(&self.choice, LinkChoice { base: Base::Named(_), vlan: None }) {
                     debug!(%wanted, "the link is {link}");

@@ -46,7 +46,11 @@ impl Subnets {
     pub(super) async fn check(&mut self, kernel: &mut Kernel, picks: &[Pick], vips: &[(VipId, usize)]) {
         for one in &mut self.vips {
             let at = vips.iter().find(|(vip, _)| *vip == one.vip).map(|(_, at)| *at);
-            let Some(link) = at.and_then(|at| picks[at].link()).filter(|link| link.serves) else { continue };
+            let Some(link) = at.and_then(|at| picks[at].link()).filter(|link| link.serves) else {
+                // It begins anew when there is one that serves.
+                one.seen = one.seen.filter(|(_, due)| due.is_none());
+                continue;
+            };
             match one.seen {
                 Some((id, None)) if id == link.id => {}
                 Some((id, Some(due))) if id == link.id => {

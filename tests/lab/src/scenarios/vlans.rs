@@ -25,7 +25,7 @@ const MAKE_BOND: &str = "set -e
 /// One machine, three VIPs: on its card, which a selector finds, on VLAN 100 of that, and on VLAN 100 of a bond.
 pub(super) fn created(lab: &Context) -> Result<()> {
     let world = lab.world(Options { vipd: false, ..Options::default() })?;
-    let mut vm = guest_with(lab, &world, config)?;
+    let mut vm = guest_with(lab, &world, GUEST, config)?;
     let scene = &mut Scene { lab, world: &world, vm: &mut vm };
     scene.says_what_is_chosen()?;
     scene.creates()?;
@@ -37,6 +37,46 @@ pub(super) fn created(lab: &Context) -> Result<()> {
     scene.leaves_what_others_use()?;
     scene.takes_what_is_there()?;
     scene.takes_another_name()?;
+    world.monitor.no_overlap(At::default(), clock::now())
+}
+
+/// Two machines with the same three VIPs: each of them moves for what happens to its own link, and the others stay.
+pub(super) fn moving(lab: &Context) -> Result<()> {
+    let world = lab.world(Options { vipd: false, ..Options::default() })?;
+    let (first, second) = (GUEST, GUEST + 1);
+    let mut machines = [guest_with(lab, &world, first, config)?, guest_with(lab, &world, second, config)?];
+    let all = [VIP, ON_CARD, ON_BOND];
+    for vm in &mut machines {
+        vm.sh(MAKE_BOND)?;
+        vm.start_vipd()?;
+        // The second one comes when the first one has everything.
+        for vip in all {
+            ensure!(world.one_holder(vip, PATIENCE)? == first, "{vip} is not on the first machine");
+        }
+    }
+    world.all_stand(ON_BOND)?;
+    world.a_lease_later();
+    for (what, line, moving) in [
+        ("the bond goes down", "ip link set bond0 down", ON_BOND),
+        ("the VLAN's link goes down", "ip link set eth0.100 down", ON_CARD),
+    ] {
+        let from = clock::now();
+        machines[0].sh(line)?;
+        let came = world.monitor.wait(PATIENCE, |timeline| timeline.came(moving, from, Some(first)));
+        let came = came.with_context(|| format!("{what}, and nobody takes {moving} over"))?;
+        clock::sleep(Duration::from_secs(1));
+        let timeline = world.monitor.timeline();
+        let left = timeline.left(moving, from, first).context("it did not leave")?;
+        for still in all.into_iter().filter(|vip| *vip != moving) {
+            ensure!(timeline.changes(still, from).is_empty(), "{still} moved as well when {what}");
+        }
+        lab.say(format_args!("{what}: {moving} is on the other machine {} after it left", millis(came.at.since(left))));
+    }
+    machines[0].signal_vipd("TERM")?;
+    ensure!(world.one_holder(VIP, PATIENCE)? == second, "the second machine does not have the last one");
+    machines[0].vipd_ends()?;
+    let left = machines[0].sh("ip -o link show type vlan")?;
+    ensure!(left.is_empty(), "left behind: {left}");
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
@@ -101,7 +141,8 @@ impl Scene<'_> {
             let came = self.came(ON_BOND, begun)?;
             let shown = self.vm.show(ON_BOND)?;
             ensure!(shown.contains("bond0.100@bond0"), "not on the bond's VLAN: {shown}");
-            self.lab.say(format_args!("bond {round}: held on bond0.100 {} after it was begun", millis(came.since(begun))));
+            self.lab
+                .say(format_args!("bond {round}: held on bond0.100 {} after it was begun", millis(came.since(begun))));
             if round == 1 {
                 let gone = clock::now();
                 self.vm.sh("ip link del bond0; ip link del port0")?;
@@ -149,7 +190,9 @@ impl Scene<'_> {
         self.start_and_hold()?;
         let before = self.vm.sh("cat /sys/class/net/eth0.100/ifindex")?;
         // One that this config has no use for.
-        self.vm.sh("ip link add link eth0 name eth0.7 type vlan id 7 && ip link set eth0.7 alias 'vipd: vlan 7 on eth0'")?;
+        self.vm.sh(
+            "ip link add link eth0 name eth0.7 type vlan id 7 && ip link set eth0.7 alias 'vipd: vlan 7 on eth0'",
+        )?;
         self.vm.signal_vipd("KILL")?;
         self.vm.vipd_ends()?;
         self.start_and_hold()?;
@@ -161,7 +204,9 @@ impl Scene<'_> {
         self.vm.sh("vipd release")?;
         let left = self.vlans()?;
         ensure!(left.is_empty(), "`vipd release` leaves: {left}");
-        self.lab.say("SIGKILL: the next life uses the link and removes one that it does not need; `vipd release` removes both");
+        self.lab.say(
+            "SIGKILL: the next life uses the link and removes one that it does not need; `vipd release` removes both",
+        );
         Ok(())
     }
 

@@ -262,14 +262,14 @@ pub(super) fn vlan(lab: &Context) -> Result<()> {
 
 /// A machine with Linux 6.1 that finds etcd at the world's members.
 fn guest(lab: &Context, world: &World) -> Result<Vm> {
-    guest_with(lab, world, str::to_owned)
+    guest_with(lab, world, GUEST, str::to_owned)
 }
 
-/// The same, with something else in its config.
-pub(super) fn guest_with(lab: &Context, world: &World, change: impl Fn(&str) -> String) -> Result<Vm> {
+/// The same, at another place, with something else in its config.
+pub(super) fn guest_with(lab: &Context, world: &World, node: NodeIndex, change: impl Fn(&str) -> String) -> Result<Vm> {
     let endpoints: Vec<String> = world.endpoints().split(',').map(str::to_owned).collect();
     let config = change(&world.config_for("guest", &endpoints));
-    Vm::boot(lab, &world.monitor, &Machine { release: Release::Bookworm, node: GUEST, config: &config })
+    Vm::boot(lab, &world.monitor, &Machine { release: Release::Bookworm, node, config: &config })
 }
 
 /// A world in which the machine holds the address, and n1 and n2 stand behind it.
