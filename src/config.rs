@@ -9,6 +9,8 @@
 //! look at links, sockets or etcd, guess, or correct.
 
 mod check;
+mod endpoint;
+mod etcd;
 mod machine;
 mod raw;
 mod refusal;
@@ -23,6 +25,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::link::LinkChoice;
+use endpoint::Host as Where;
+pub use etcd::{ClientCertificate, Etcd, Tls, User};
 use machine::Machine;
 use raw::{LARGEST_FILE, Map, Node};
 use refusal::{Place, Problems};
@@ -42,15 +46,6 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// The VIPs, in the file's order.
     pub vips: Vec<Vip>,
-}
-
-/// How to reach etcd.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Etcd {
-    /// `http://host:port`, one for each member.
-    pub endpoints: Vec<String>,
-    /// What all keys begin with, without a slash at its end.
-    pub prefix: String,
 }
 
 /// The session's lease.
@@ -170,8 +165,9 @@ fn mappings(documents: &[(Place, Node)]) -> impl Iterator<Item = (&Place, &Map)>
 /// An etcd that is reached over a VIP is gone exactly when the VIP has to be put.
 fn refuse_circles(settings: &Settings, vips: &[Vip], problems: &mut Problems) {
     for (place, endpoint) in &settings.endpoints {
-        let host = endpoint.address.map(|address| address.to_canonical());
-        if let Some(vip) = vips.iter().find(|vip| vip.addresses.iter().any(|address| Some(*address) == host)) {
+        let Where::Address(host) = endpoint.host else { continue };
+        let host = host.to_canonical();
+        if let Some(vip) = vips.iter().find(|vip| vip.addresses.contains(&host)) {
             let shown = refusal::quoted(&endpoint.url);
             problems.add(place, format!("{shown} is on the VIP of {}, which cannot be put without etcd", vip.place));
         }
@@ -179,12 +175,5 @@ fn refuse_circles(settings: &Settings, vips: &[Vip], problems: &mut Problems) {
 }
 
 fn assemble(settings: Settings, vips: Vec<Vip>) -> Config {
-    let endpoints = settings.endpoints.into_iter().map(|(_, endpoint)| endpoint.url).collect();
-    Config {
-        node: settings.node,
-        etcd: Etcd { endpoints, prefix: settings.prefix },
-        lease: settings.lease,
-        runtime_dir: settings.runtime_dir,
-        vips,
-    }
+    Config { node: settings.node, etcd: settings.etcd, lease: settings.lease, runtime_dir: settings.runtime_dir, vips }
 }

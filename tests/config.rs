@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vipd::config::{Config, Host, Refusal, Ttl, load, parse};
+use vipd::config::{ClientCertificate, Config, Etcd, Host, Refusal, Ttl, User, load, parse};
 use vipd::plan::Plan;
 
 const EXPECT: &str = "# expect: ";
@@ -38,7 +38,7 @@ fn summary(config: &Config) -> String {
         lines.push(format!("node {}", config.node));
     }
     if config.etcd != plain.etcd {
-        lines.push(format!("etcd {} under {}", config.etcd.endpoints.join(" "), config.etcd.prefix));
+        lines.push(etcd(&config.etcd));
     }
     if config.lease != plain.lease {
         let ttl = match config.lease.ttl {
@@ -55,6 +55,29 @@ fn summary(config: &Config) -> String {
         lines.push(format!("vip {} on {} ({})", vip.key_address, vip.link, vip.place));
     }
     lines.join("\n")
+}
+
+fn etcd(etcd: &Etcd) -> String {
+    let mut line = format!("etcd {} under {}", etcd.endpoints.join(" "), etcd.prefix);
+    if !etcd.discover {
+        line += ", these members alone";
+    }
+    if let Some(tls) = &etcd.tls {
+        line += &format!(", signed by {}", tls.ca.display());
+        if let Some(name) = &tls.server_name {
+            line += &format!(" for {name}");
+        }
+        if let Some(ClientCertificate { cert, key }) = &tls.client {
+            line += &format!(", shown {} with {}", cert.display(), key.display());
+        }
+    }
+    if let Some(User { name, password_file }) = &etcd.user {
+        line += &format!(", as {name} with {}", password_file.display());
+    }
+    if let Some(endpoint) = &etcd.password_in_the_clear {
+        line += &format!(", in the clear to {endpoint}");
+    }
+    line
 }
 
 /// Holds what a file gave against what its first lines say; or writes it there.
@@ -117,7 +140,9 @@ fn the_reference_shows_the_defaults() {
     let with = parse(&text, &host()).unwrap();
     let without = parse(text.split("\nvipd:").next().unwrap(), &host()).unwrap();
     assert_eq!((with.etcd, with.lease, with.runtime_dir), (without.etcd, without.lease, without.runtime_dir));
-    for key in ["node:", "etcd:", "endpoints:", "prefix:", "lease:", "ttl:", "margin:", "runtimeDir:"] {
+    let etcd =
+        ["endpoints:", "discover:", "tls:", "ca:", "cert:", "key:", "serverName:", "user:", "passwordFile:", "prefix:"];
+    for key in ["node:", "etcd:", "lease:", "ttl:", "margin:", "runtimeDir:"].iter().chain(&etcd) {
         assert!(text.contains(key), "{key} is not in the reference");
     }
 }

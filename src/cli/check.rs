@@ -1,26 +1,23 @@
 //! `vipd check`: what would be done on this node, and what it lacks. Changes nothing.
 
-use std::net::{TcpStream, ToSocketAddrs};
+mod node;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::config::{Config, Ttl};
+use crate::config::{Config, Etcd, Ttl};
 use crate::election::timings::{Timings, least_margin};
-use crate::link::{Base, Found, Link, LinkChoice, Selector, describe, list, vlan_of};
-use crate::node::device::Devices;
-use crate::node::kernel::{Kernel, chain};
+use crate::node::etcd::check;
 use crate::plan::{Plan, PlannedVip};
-
-/// How long an endpoint may take to be reached.
-const REACH: Duration = Duration::from_secs(1);
+use node::Node;
 
 /// Prints the report of a good config.
 pub async fn report(config: &Config, path: &Path) -> ExitCode {
     let plan = Plan::new(config);
     println!("{}: good", path.display());
     println!("node       {}", config.node);
-    println!("etcd       {}", config.etcd.endpoints.join(", "));
+    etcd(&config.etcd);
     println!("runtime    {}", config.runtime_dir.display());
     println!("timings    {}", timings(config));
     let node = Node::look(&plan).await;
@@ -28,12 +25,13 @@ pub async fn report(config: &Config, path: &Path) -> ExitCode {
         println!("vip        {}", addresses(vip));
         println!("  from     {}", vip.place);
         println!("  link     {}", vip.link);
-        if let Some(is) = node.chosen(&vip.link) {
-            println!("  here     {is}");
+        if let Some(here) = node.chosen(&vip.link) {
+            println!("  here     {here}");
         }
         println!("  key      {}/{}/<lease>", config.etcd.prefix, vip.key_address);
     }
-    let lacks = node.lacks(config, &plan).await;
+    let mut lacks = node.lacks(&plan).await;
+    lacks.extend(check(&config.etcd).await);
     if lacks.is_empty() {
         println!("this node has all it needs");
     } else {
@@ -41,6 +39,23 @@ pub async fn report(config: &Config, path: &Path) -> ExitCode {
         lacks.iter().for_each(|lack| println!("  - {lack}"));
     }
     ExitCode::SUCCESS
+}
+
+fn etcd(etcd: &Etcd) {
+    println!("etcd       {}", etcd.endpoints.join(", "));
+    println!("  members  {}", if etcd.discover { "these, and those in etcd's own list" } else { "these alone" });
+    if let Some(tls) = &etcd.tls {
+        println!("  ca       {}", tls.ca.display());
+        if let Some(client) = &tls.client {
+            println!("  cert     {}, key {}", client.cert.display(), client.key.display());
+        }
+        if let Some(name) = &tls.server_name {
+            println!("  name     {name}");
+        }
+    }
+    if let Some(user) = &etcd.user {
+        println!("  user     {}, password in {}", user.name, user.password_file.display());
+    }
 }
 
 fn addresses(vip: &PlannedVip) -> String {
@@ -66,92 +81,4 @@ fn timings(config: &Config) -> String {
             )
         }
     }
-}
-
-/// This node, as far as it can be looked at.
-struct Node {
-    /// The way to the kernel, and all links; or why there is none.
-    seen: Result<(Kernel, Vec<Link>), String>,
-}
-
-impl Node {
-    async fn look(plan: &Plan) -> Self {
-        Self { seen: Self::links(plan).await.map_err(|e| format!("a look at this node's links: {e}")) }
-    }
-
-    async fn links(plan: &Plan) -> Result<(Kernel, Vec<Link>), String> {
-        let mut kernel = Kernel::open().await.map_err(|e| chain(&e))?;
-        let mut links = kernel.links().await.map_err(|e| chain(&e))?;
-        let selectors = plan.vips.iter().filter_map(|vip| vip.link.base.selector());
-        if selectors.into_iter().any(Selector::needs_device) {
-            Devices::default().fill(&mut links).await;
-        }
-        Ok((kernel, links))
-    }
-
-    /// The link of a choice, in words. One that is simply called what was asked for needs none.
-    fn chosen(&self, choice: &LinkChoice) -> Option<String> {
-        let (_, links) = self.seen.as_ref().ok()?;
-        let Found::One(base, _) = choice.base.find(links, None) else { return None };
-        match choice.vlan {
-            None if matches!(&choice.base, Base::Named(name) if *name == base.name) => None,
-            None => Some(describe(base, links, choice.base.selector())),
-            Some(id) => Some(match vlan_of(links, base.id, id) {
-                Some(vlan) => describe(vlan, links, None),
-                None => format!("none yet; vipd creates one for VLAN {id} on {}", base.name),
-            }),
-        }
-    }
-
-    async fn lacks(self, config: &Config, plan: &Plan) -> Vec<String> {
-        let mut lacks = Vec::new();
-        match self.seen {
-            Ok((mut kernel, links)) => {
-                for vip in &plan.vips {
-                    lacks.extend(of_link(&vip.link, &links).map(|lack| format!("{lack}, for {}", vip.place)));
-                    lacks.extend(of_addresses(&mut kernel, vip).await);
-                }
-            }
-            Err(e) => lacks.push(e),
-        }
-        lacks.extend(config.etcd.endpoints.iter().filter_map(|e| of_endpoint(e)));
-        lacks
-    }
-}
-
-fn of_link(choice: &LinkChoice, links: &[Link]) -> Option<String> {
-    let by = choice.base.selector();
-    let base = match choice.base.find(links, None) {
-        Found::None => return Some(format!("{}; there are: {}", called(&choice.base), list(links, links, by))),
-        Found::Several(all) => {
-            let all = list(all, links, by);
-            return Some(format!("a link that alone is {}; candidates: {all}", choice.base));
-        }
-        Found::One(base, _) => base,
-    };
-    let link = choice.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id));
-    link.filter(|link| !link.serves).map(|link| format!("the link {:?} up, with carrier", link.name))
-}
-
-fn called(base: &Base) -> String {
-    match base {
-        Base::Named(name) => format!("the link {name:?}"),
-        Base::Selected(selector) => selector.to_string(),
-    }
-}
-
-async fn of_addresses(kernel: &mut Kernel, vip: &PlannedVip) -> Option<String> {
-    match kernel.look(&vip.addresses).await {
-        Ok(seen) => seen.foreign.first().map(|a| format!("the address free: {a} is here and was not put by vipd")),
-        Err(e) => Some(format!("a look at its addresses: {}", chain(&e))),
-    }
-}
-
-fn of_endpoint(endpoint: &str) -> Option<String> {
-    let host = endpoint.strip_prefix("http://").unwrap_or(endpoint).trim_end_matches('/');
-    let reached = host.to_socket_addrs().and_then(|mut all| {
-        let first = all.next().ok_or(std::io::ErrorKind::NotFound)?;
-        TcpStream::connect_timeout(&first, REACH)
-    });
-    reached.err().map(|e| format!("etcd at {endpoint}: {e}"))
 }

@@ -19,7 +19,7 @@ const LONGEST_KEY: usize = 30;
 /// The longest prefix, in bytes. Every key and every read carries it.
 const LONGEST_PREFIX: usize = 128;
 /// The longest node name, in bytes: that of a DNS name.
-const LONGEST_NAME: usize = 253;
+pub(super) const LONGEST_NAME: usize = 253;
 /// The longest path, in bytes: the kernel's PATH_MAX without its end mark.
 const LONGEST_PATH: usize = 4095;
 
@@ -159,8 +159,8 @@ pub(super) fn prefix(node: &Node) -> Checked<String> {
     Err(format!("{shown} {rule}"))
 }
 
-/// A directory, by its whole path.
-pub(super) fn directory(path: &str) -> Checked<PathBuf> {
+/// A file or directory, by its whole path.
+pub(super) fn path(path: &str) -> Checked<PathBuf> {
     let shown = quoted(path);
     if !path.starts_with('/') {
         return Err(format!("{shown} is not an absolute path"));
@@ -169,75 +169,6 @@ pub(super) fn directory(path: &str) -> Checked<PathBuf> {
         return Err(format!("{shown} is not a path: no NUL, at most {LONGEST_PATH} bytes"));
     }
     Ok(path.into())
-}
-
-/// An etcd member's address for clients.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Endpoint {
-    /// As written: `http://host:port`.
-    pub(super) url: String,
-    /// The host, if it is an address and not a name.
-    pub(super) address: Option<IpAddr>,
-}
-
-/// `http://host:port`, and nothing behind it.
-pub(super) fn endpoint(node: &Node) -> Checked<Endpoint> {
-    let url = text(node)?;
-    let shown = quoted(&without_user_info(url));
-    let rest = match url.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => return Err(format!("{shown} needs TLS, which vipd does not speak yet; http:// only")),
-        _ => return Err(format!("{shown} is not http://host:port")),
-    };
-    if rest.contains('@') {
-        return Err(format!("{shown} names a user; it must be http://host:port alone"));
-    }
-    if rest.contains(['/', '?', '#']) {
-        return Err(format!("{shown} goes on behind the port; it must be http://host:port alone"));
-    }
-    let Some((host, port)) = rest.rsplit_once(':').filter(|(host, _)| !host.is_empty()) else {
-        return Err(format!("{shown} is not http://host:port"));
-    };
-    if !port.bytes().all(|b| b.is_ascii_digit()) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Err(format!("{shown} has no port from 1 to 65535"));
-    }
-    let address = host_address(host).map_err(|rule| format!("{shown} {rule}"))?;
-    Ok(Endpoint { url: url.to_owned(), address })
-}
-
-/// An address (IPv6 in brackets) or a name.
-fn host_address(host: &str) -> Result<Option<IpAddr>, &'static str> {
-    if let Some(inner) = host.strip_prefix('[') {
-        let address = inner.strip_suffix(']').and_then(|text| text.parse().ok());
-        return address.map(|v6| Some(IpAddr::V6(v6))).ok_or("has no IPv6 address in its brackets");
-    }
-    if host.contains(':') {
-        return Err("has an IPv6 address without brackets; write http://[address]:port");
-    }
-    if let Ok(v4) = host.parse::<Ipv4Addr>() {
-        return if v4.is_unspecified() {
-            Err("is where a server listens, not where it is")
-        } else {
-            Ok(Some(v4.into()))
-        };
-    }
-    // A name that ends in a number is a mistyped address to every resolver (10.0.0.300).
-    let numeric = host.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
-    let label =
-        |l: &str| !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    if numeric || host.len() > LONGEST_NAME || !host.split('.').all(label) {
-        return Err("has a host that is neither an address nor a name");
-    }
-    Ok(None)
-}
-
-/// A message goes to logs, and a password does not.
-fn without_user_info(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://...@{host}"),
-        None => url.to_owned(),
-    }
 }
 
 /// Refuses every key of `map` that is not in `known`.
@@ -338,57 +269,6 @@ mod tests {
             assert!(link(&node(name)).is_err(), "{name:?}");
         }
         assert!(link(&node(&"x".repeat(127))).is_ok());
-    }
-
-    #[test]
-    fn endpoints() {
-        for (url, address) in [
-            ("http://127.0.0.1:2379", Some("127.0.0.1")),
-            ("http://[fd00::1]:2379", Some("fd00::1")),
-            ("http://etcd-1.example.com:2379", None),
-            ("http://localhost:1", None),
-        ] {
-            let want = Endpoint { url: url.into(), address: address.map(|a| a.parse().unwrap()) };
-            assert_eq!(endpoint(&node(url)), Ok(want));
-        }
-        for url in [
-            "",
-            "127.0.0.1:2379",
-            "http://",
-            "http://:2379",
-            "http://h",
-            "http://h:",
-            "http://h:0",
-            "http://h:65536",
-            "http://h:+1",
-            "http://h:1/",
-            "http://h:1?x",
-            "http://h:1#x",
-            "http://a@h:1",
-            "http://fd00::1:2379",
-            "http://[fd00::1:2379",
-            "http://[x]:1",
-            "http://h h:1",
-            "http://10.0.0.300:1",
-            "http://0.0.0.0:2379",
-            "https://h:1",
-            "unix:///run/etcd.sock",
-            "http://a:1,http://b:1",
-            "http://a..b:1",
-            "HTTP://h:1",
-        ] {
-            assert!(endpoint(&node(url)).is_err(), "{url}");
-        }
-    }
-
-    #[test]
-    fn a_password_is_never_shown() {
-        for url in
-            ["http://root:hunter2@h:1", "https://root:hunter2@h:1", "root:hunter2@h", "http://a@root:hunter2@h:1"]
-        {
-            let message = endpoint(&node(url)).unwrap_err();
-            assert!(!message.contains("hunter2"), "{message}");
-        }
     }
 
     #[test]

@@ -6,23 +6,24 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::check::{self, Checked, Endpoint};
+use super::check::{self, Checked};
+use super::endpoint::Endpoint;
+use super::etcd::{self, Etcd};
 use super::raw::{Map, Node};
 use super::refusal::{Place, Problems};
 use super::{Host, Lease, Ttl, timings};
 
 /// What stands below `vipd` if nothing does.
-const ENDPOINT: &str = "http://127.0.0.1:2379";
-const PREFIX: &str = "vipd";
 const RUNTIME_DIR: &str = "/run/vipd";
-/// The most endpoints. etcd clusters have 3 to 7 members.
-const MOST_ENDPOINTS: usize = 32;
+/// The keys below `vipd.etcd`.
+const ETCD: [&str; 6] = ["endpoints", "discover", "tls", "user", "passwordFile", "prefix"];
 
 /// The settings, checked one by one; a value that was refused stands here as its default.
 pub(super) struct Settings {
     pub(super) node: String,
+    pub(super) etcd: Etcd,
+    /// Those of etcd, with their places.
     pub(super) endpoints: Vec<(Place, Endpoint)>,
-    pub(super) prefix: String,
     pub(super) lease: Lease,
     pub(super) runtime_dir: PathBuf,
 }
@@ -31,13 +32,14 @@ pub(super) struct Settings {
 pub(super) fn read(vipd: Option<(&Node, Place)>, host: &Host, problems: &mut Problems) -> Settings {
     let root = Section::top(vipd, problems);
     let node = root.setting("node", |node| check::node_name(check::text(node)?), problems);
-    let etcd = root.section("etcd", &["endpoints", "prefix"], problems);
+    let etcd = root.section("etcd", &ETCD, problems);
     let lease = root.section("lease", &["ttl", "margin"], problems);
-    let runtime_dir = root.setting("runtimeDir", |node| check::directory(check::text(node)?), problems);
+    let runtime_dir = root.setting("runtimeDir", |node| check::path(check::text(node)?), problems);
+    let (etcd, endpoints) = etcd::read(&etcd, problems);
     Settings {
         node: node.unwrap_or_else(|| host_name(&root, host, problems)),
-        endpoints: endpoints(&etcd, problems),
-        prefix: etcd.setting("prefix", check::prefix, problems).unwrap_or_else(|| PREFIX.into()),
+        etcd,
+        endpoints,
         lease: timing(&lease, problems),
         runtime_dir: runtime_dir.unwrap_or_else(|| given_directory(&root, host, problems)),
     }
@@ -58,43 +60,10 @@ fn host_name(root: &Section<'_>, host: &Host, problems: &mut Problems) -> String
 fn given_directory(root: &Section<'_>, host: &Host, problems: &mut Problems) -> PathBuf {
     let given = host.runtime_directory.as_deref().and_then(|list| list.split(':').find(|path| !path.is_empty()));
     let Some(path) = given.filter(|_| !root.has("runtimeDir")) else { return RUNTIME_DIR.into() };
-    check::directory(path).unwrap_or_else(|text| {
+    check::path(path).unwrap_or_else(|text| {
         problems.add(&root.place.key("runtimeDir"), format!("not given, and $RUNTIME_DIRECTORY will not do: {text}"));
         RUNTIME_DIR.into()
     })
-}
-
-fn endpoints(etcd: &Section<'_>, problems: &mut Problems) -> Vec<(Place, Endpoint)> {
-    let place = etcd.place.key("endpoints");
-    let default = Node::List(vec![Node::Text(ENDPOINT.into())]);
-    let nodes = match check::list(etcd.get("endpoints").unwrap_or(&default)) {
-        Ok([]) => Err("an empty list; name at least one member of etcd".into()),
-        Ok(nodes) if nodes.len() > MOST_ENDPOINTS => {
-            Err(format!("{} endpoints; at most {MOST_ENDPOINTS}", nodes.len()))
-        }
-        Ok(nodes) => Ok(nodes.to_vec()),
-        Err(text) => Err(format!("{text}; write [\"{ENDPOINT}\"]")),
-    };
-    let nodes = nodes.unwrap_or_else(|text| {
-        problems.add(&place, text);
-        Vec::new()
-    });
-    let mut found: Vec<(Place, Endpoint)> = Vec::new();
-    for (i, node) in nodes.iter().enumerate() {
-        match another(node, &found) {
-            Ok(endpoint) => found.push((place.index(i), endpoint)),
-            Err(text) => problems.add(&place.index(i), text),
-        }
-    }
-    found
-}
-
-fn another(node: &Node, found: &[(Place, Endpoint)]) -> Checked<Endpoint> {
-    let endpoint = check::endpoint(node)?;
-    match found.iter().find(|(_, other)| *other == endpoint) {
-        Some((first, _)) => Err(format!("{} is given twice; first at {first}", node.shown())),
-        None => Ok(endpoint),
-    }
 }
 
 /// A margin beside a TTL that was refused is still held against the bounds of `auto`.
@@ -105,9 +74,9 @@ fn timing(lease: &Section<'_>, problems: &mut Problems) -> Lease {
 }
 
 /// A mapping of settings, which may not be there. A null is as good as nothing: the keys below it are commented out.
-struct Section<'m> {
+pub(super) struct Section<'m> {
     map: Option<&'m Map>,
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl<'m> Section<'m> {
@@ -129,19 +98,29 @@ impl<'m> Section<'m> {
         Self { map, place }
     }
 
-    fn section(&self, key: &str, known: &[&str], problems: &mut Problems) -> Self {
+    pub(super) fn section(&self, key: &str, known: &[&str], problems: &mut Problems) -> Self {
         Self::new(self.get(key).unwrap_or(&Node::Null), self.place.key(key), known, problems)
     }
 
-    fn get(&self, key: &str) -> Option<&'m Node> {
+    /// Whether the section has a key at all.
+    pub(super) fn is_there(&self) -> bool {
+        self.map.is_some()
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&'m Node> {
         self.map.and_then(|map| map.get(key))
     }
 
-    fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         self.get(key).is_some()
     }
 
-    fn setting<T>(&self, key: &str, rule: impl Fn(&Node) -> Checked<T>, problems: &mut Problems) -> Option<T> {
+    pub(super) fn setting<T>(
+        &self,
+        key: &str,
+        rule: impl Fn(&Node) -> Checked<T>,
+        problems: &mut Problems,
+    ) -> Option<T> {
         rule(self.get(key)?).map_err(|text| problems.add(&self.place.key(key), text)).ok()
     }
 }

@@ -130,7 +130,7 @@ impl Lab {
 }
 
 fn conf(endpoints: Vec<String>) -> config::Etcd {
-    config::Etcd { endpoints, prefix: PREFIX.into() }
+    config::Etcd { endpoints, prefix: PREFIX.into(), ..config::Etcd::default() }
 }
 
 /// The key as it is told, in a change or in the whole picture.

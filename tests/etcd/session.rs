@@ -93,6 +93,38 @@ async fn a_lease_that_is_gone_is_reported_whatever_is_done_with_it() {
     lab.next(|e| (*e == Event::LeaseRevoked { lease }).then_some(())).await;
 }
 
+/// etcd's answer about an older order says as much as one about the newest.
+#[tokio::test]
+async fn a_lease_that_is_gone_is_reported_however_late_and_whatever_was_ordered_since() {
+    if !installed() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    let mut lab = Lab::start(cluster.urls());
+    let (gone, _) = lab.grant().await;
+    let (newer, _) = lab.grant().await;
+    lab.pair(gone).await;
+    assert!(cluster.ctl().args(["lease", "revoke", &gone.to_string()]).status().unwrap().success());
+    cluster.members[0].freeze();
+    lab.order(Action::Renew { lease: gone });
+    // Only beside a request that is stuck another one is sent.
+    assert!(lab.quiet(Duration::from_millis(700), |e| matches!(e, Event::LeaseLost { .. }).then_some(())).await);
+    lab.order(Action::Renew { lease: newer });
+    assert!(lab.quiet(Duration::from_millis(100), |e| matches!(e, Event::PairAnswered(_)).then_some(())).await);
+    cluster.members[0].thaw();
+    // In either order: the streams are two.
+    let mut wanted = vec![gone, newer];
+    while !wanted.is_empty() {
+        let told = lab.next(|e| match e {
+            Event::LeaseLost { lease } if *lease == gone => Some(gone),
+            Event::PairAnswered(pair) if pair.lease == newer => Some(newer),
+            _ => None,
+        });
+        let told = told.await;
+        wanted.retain(|lease| *lease != told);
+    }
+}
+
 #[tokio::test]
 async fn stepping_back_takes_the_key_and_says_the_word_but_only_for_that_create_revision() {
     if !installed() {

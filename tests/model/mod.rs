@@ -27,12 +27,14 @@ const TTL: Duration = Duration::from_secs(4);
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// Whatever happens to machines, networks and etcd's members.
-const APART: &[Kind] = &[Freeze, Kill, Stop, Cut, Lag, Deaf, Wordless, Link, Clock, Leader, Stall, Delay];
+const APART: &[Kind] = &[Freeze, Kill, Stop, Cut, Lag, Deaf, Wordless, Link, Clock, Leader, Stall, Delay, PutFails];
 
 /// Somebody meddles with etcd's keys. Then the promise holds for holders who hear etcd or answer ARP; so the network is
 /// not cut as a whole, and no link is down.
-const BY_HAND: &[Kind] =
-    &[Freeze, Kill, Stop, CutEtcd, Lag, Deaf, Wordless, Clock, Leader, Stall, Delay, DeleteKey, Revoke];
+const BY_HAND: &[Kind] = &[
+    Freeze, Kill, Stop, CutEtcd, Lag, Deaf, Wordless, Clock, Leader, Stall, Delay, PutFails, DeleteKey, Revoke,
+    Overwrite,
+];
 
 /// What may go wrong while everybody starts, in any order; the rest is left to stories that begin with a holder.
 const STARTING: &[Kind] = &[Kill, DeleteKey];
@@ -90,11 +92,19 @@ fn one_fault_while_all_start() {
     }
 }
 
-/// Every pair of kinds, so every story of two faults. `VIPD_MODEL_PAIRS=all`; else those of a few.
+/// Every pair of kinds, so every story of two faults: with `VIPD_MODEL_PAIRS=all`, or those with one kind in them
+/// (`VIPD_MODEL_PAIRS=Freeze`); else a few.
 #[test]
 fn two_faults() {
-    let is_full = std::env::var("VIPD_MODEL_PAIRS").is_ok_and(|v| v == "all");
-    let pairs: Vec<_> = pairs().into_iter().filter(|p| is_full || QUICK.contains(p)).collect();
+    let wanted = std::env::var("VIPD_MODEL_PAIRS").unwrap_or_default();
+    let names = |kind: &Kind| format!("{kind:?}") == wanted;
+    let is_wanted = |pair: &[Kind; 2]| match wanted.as_str() {
+        "" => QUICK.contains(pair),
+        "all" => true,
+        _ => pair.iter().any(names),
+    };
+    let pairs: Vec<_> = pairs().into_iter().filter(is_wanted).collect();
+    assert!(!pairs.is_empty(), "VIPD_MODEL_PAIRS={wanted} is no kind of fault");
     let (next, states) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -129,7 +139,7 @@ fn pairs() -> Vec<[Kind; 2]> {
     for (i, a) in APART.iter().enumerate() {
         pairs.extend(APART[i..].iter().map(|b| [*a, *b]));
     }
-    for hand in [DeleteKey, Revoke] {
+    for hand in [DeleteKey, Revoke, Overwrite] {
         pairs.extend(BY_HAND.iter().filter(|kind| **kind <= hand).map(|kind| [*kind, hand]));
     }
     pairs

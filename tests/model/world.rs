@@ -212,9 +212,10 @@ impl World {
         }
     }
 
-    /// Three probes take longer than a watch that is not late.
+    /// Three probes take longer than a watch that is not late, and than a read.
     fn all_is_told(&self) -> bool {
-        self.nodes.iter().all(|n| n.news.is_empty() || n.lagging || n.frozen)
+        let is_told = |i: usize, n: &Node| n.news.is_empty() && !(n.to_read && self.reaches(i));
+        self.nodes.iter().enumerate().all(|(i, n)| n.lagging || n.frozen || is_told(i, n))
     }
 
     /// Whether time waits for this.
@@ -266,6 +267,7 @@ impl World {
             let n = self.node(i);
             n.even_for = if beats == 1 { (n.even_for + TICK).min(TTL) } else { Duration::ZERO };
             n.now = n.now + beats * TICK;
+            n.time_passes();
         }
         let etcd = self.etcd();
         etcd.now = etcd.now + TICK;

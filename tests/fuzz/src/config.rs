@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use vipd::config::{Config, Host, Refusal, Ttl, Vip, parse};
+use vipd::config::{Config, Etcd, Host, Refusal, Ttl, Vip, parse};
 use vipd::link::{Base, LinkChoice, Selector};
 use vipd::plan::Plan;
 
@@ -72,7 +73,9 @@ fn judge_etcd(config: &Config) {
     let etcd = &config.etcd;
     assert!((1..=32).contains(&etcd.endpoints.len()));
     assert_eq!(etcd.endpoints.iter().collect::<BTreeSet<_>>().len(), etcd.endpoints.len(), "a member twice");
-    assert!(etcd.endpoints.iter().all(|url| url.starts_with("http://") && !url.contains('@')));
+    assert!(
+        etcd.endpoints.iter().all(|url| url.starts_with("unix") || (url.starts_with("http") && !url.contains('@')))
+    );
     let prefix = &etcd.prefix;
     assert!((1..=128).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_graphic()));
     assert!(!prefix.starts_with('/') && !prefix.ends_with('/'));
@@ -140,7 +143,7 @@ fn write(config: &Config) -> String {
     for url in &config.etcd.endpoints {
         let _ = writeln!(text, "      - {}", quoted(url));
     }
-    let _ = writeln!(text, "    prefix: {}", quoted(&config.etcd.prefix));
+    write_etcd(&mut text, &config.etcd);
     let ttl = match config.lease.ttl {
         Ttl::Auto => "auto".into(),
         Ttl::Fixed(ttl) => format!("{}s", ttl.as_secs()),
@@ -158,6 +161,22 @@ fn flow(selector: &Selector) -> String {
     let patterns = patterns(selector).into_iter().map(|(key, pattern)| format!("{key}: {}", quoted(pattern)));
     let physical = selector.physical.map(|physical| format!("physical: {physical}"));
     format!("{{{}}}", patterns.chain(physical).collect::<Vec<_>>().join(", "))
+}
+
+fn write_etcd(text: &mut String, etcd: &Etcd) {
+    let path = |path: &Path| quoted(&path.to_string_lossy());
+    let _ = writeln!(text, "    prefix: {}\n    discover: {}", quoted(&etcd.prefix), etcd.discover);
+    if let Some(user) = &etcd.user {
+        let _ = writeln!(text, "    user: {}\n    passwordFile: {}", quoted(&user.name), path(&user.password_file));
+    }
+    let Some(tls) = &etcd.tls else { return };
+    let _ = writeln!(text, "    tls:\n      ca: {}", path(&tls.ca));
+    if let Some(client) = &tls.client {
+        let _ = writeln!(text, "      cert: {}\n      key: {}", path(&client.cert), path(&client.key));
+    }
+    if let Some(name) = &tls.server_name {
+        let _ = writeln!(text, "      serverName: {}", quoted(name));
+    }
 }
 
 /// A YAML text of printable ASCII alone.

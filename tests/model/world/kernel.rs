@@ -17,8 +17,9 @@ impl World {
         let n = self.node(i);
         let said = n.wanted.take().filter(|w| w.generation == generation).and_then(|w| w.said);
         let is_later_end = said == Some(Outcome::Present) && n.kernel.is_some();
-        n.wanted = Some(Wanted { generation, wish, at: n.now, done: false, said });
-        if is_later_end && n.is_to_keep() {
+        n.wanted = Some(Wanted { generation, wish, is_fresh: true, done: false, said });
+        let at_once = is_later_end && n.is_to_keep();
+        if at_once && !self.may_fail(Kind::PutFails) {
             self.look(i);
         }
     }
@@ -30,7 +31,7 @@ impl World {
 
     /// Says what became of the wish: once; or late; or once more, late.
     fn settle(&mut self, i: usize, choose: &mut Chooser) -> Option<Event> {
-        let event = self.look(i)?;
+        let event = if self.fails(i, choose) { self.refused(i)? } else { self.look(i)? };
         if !self.may_fail(Kind::Delay) {
             return Some(event);
         }
@@ -43,6 +44,21 @@ impl World {
         (way != 1).then_some(event)
     }
 
+    fn fails(&mut self, i: usize, choose: &mut Chooser) -> bool {
+        let is_put = self.nodes[i].wanted.as_ref().is_some_and(|w| w.wish != Wish::Absent);
+        let fails = is_put && self.may_fail(Kind::PutFails) && choose.one_of(2) == 1;
+        self.left -= u8::from(fails);
+        fails
+    }
+
+    /// The kernel says no. What is there stays there.
+    fn refused(&mut self, i: usize) -> Option<Event> {
+        let outcome = Outcome::Failed("no permission".into());
+        let wanted = self.node(i).wanted.as_mut()?;
+        (wanted.done, wanted.said) = (true, Some(outcome.clone()));
+        Some(Event::Settled { vip: VIP, generation: wanted.generation, outcome })
+    }
+
     /// Looks, and writes; returns what is news.
     fn look(&mut self, i: usize) -> Option<Event> {
         let mut wanted = self.nodes[i].wanted.clone()?;
@@ -52,7 +68,7 @@ impl World {
                 self.take_off(i);
                 Some(Outcome::Absent)
             }
-            Wish::Until(fence) => self.put(i, fence, wanted.at),
+            Wish::Until(fence) => self.put(i, fence, wanted.is_fresh),
         };
         let news = outcome.filter(|o| wanted.said.as_ref() != Some(o));
         if let Some(outcome) = &news {
@@ -64,12 +80,12 @@ impl World {
     }
 
     /// A whole number of seconds, never past the fence; an old wish puts nothing new.
-    fn put(&mut self, i: usize, fence: Moment, ordered_at: Moment) -> Option<Outcome> {
+    fn put(&mut self, i: usize, fence: Moment, is_fresh: bool) -> Option<Outcome> {
         let n = self.node(i);
         let ends = n.now + Duration::from_secs(whole_seconds(n.now, fence).unwrap_or(0).into());
         match n.kernel {
             Some(old) if old >= ends => {}
-            None if ends <= n.now || ordered_at < n.now => return None,
+            None if ends <= n.now || !is_fresh => return None,
             Some(_) => n.kernel = Some(ends),
             None => {
                 n.kernel = Some(ends);
@@ -95,9 +111,12 @@ impl World {
         self.say(|_| format!("  n{i} KERNEL: ended by its lifetime"));
     }
 
-    /// Whoever has the address now answers; the answer may come late.
+    /// Whoever has the address now answers; the answer may come late. By then a wish that was not looked at is old.
     pub(super) fn probe(&mut self, i: usize, choose: &mut Chooser) {
         let Some(round) = self.node(i).probing.take() else { return };
+        for j in (0..self.nodes.len()).filter(|j| *j != i) {
+            self.node(j).time_passes();
+        }
         let hears = |n: &super::Node| !n.mute && !n.link_down;
         let answered = self.nodes.iter().enumerate().any(|(j, n)| j != i && n.kernel.is_some() && hears(n));
         let event = if hears(&self.nodes[i]) && answered {

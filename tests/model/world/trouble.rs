@@ -2,8 +2,9 @@
 
 use super::node::{Deposed, LINK, VIP};
 use super::{Step, World};
-use crate::election::event::Event;
+use crate::election::event::{Event, LeaseId};
 use crate::election::model::choice::Chooser;
+use crate::election::safety::store::Value;
 
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -34,10 +35,14 @@ pub(in crate::election::model) enum Kind {
     Stall,
     /// One order, answer or report is late, and may be lost.
     Delay,
+    /// The kernel refuses to put an address.
+    PutFails,
     /// Somebody deletes a candidate's key.
     DeleteKey,
     /// Etcd revokes a lease too early.
     Revoke,
+    /// Somebody writes over a candidate's key, without its lease.
+    Overwrite,
 }
 
 /// A fault and whose it is: a node's number, or a key's or lease's.
@@ -49,8 +54,8 @@ impl World {
         for kind in &self.rules.kinds {
             let many = match kind {
                 Kind::Leader => 1,
-                Kind::Delay => 0, // comes with what is late
-                Kind::DeleteKey => self.etcd.store.candidates().len(),
+                Kind::Delay | Kind::PutFails => 0, // comes with what is late, or put
+                Kind::DeleteKey | Kind::Overwrite => self.etcd.store.candidates().len(),
                 Kind::Revoke => self.etcd.leases().count(),
                 _ => self.nodes.len(),
             };
@@ -80,7 +85,7 @@ impl World {
             Kind::Clock => n().odd,
             Kind::Leader => self.etcd.leaderless,
             Kind::Stall => n().deposed.is_some(),
-            Kind::Kill | Kind::Stop | Kind::Deaf | Kind::Delay | Kind::DeleteKey | Kind::Revoke => false,
+            _ => false,
         }
     }
 
@@ -123,11 +128,15 @@ impl World {
                 let key = self.etcd.store.candidates().swap_remove(i);
                 self.etcd().store.write(&[key], Vec::new());
             }
+            Kind::Overwrite => {
+                let key = self.etcd.store.candidates().swap_remove(i);
+                self.etcd().store.write(&[], vec![(key, LeaseId(0), Value::Foreign)]);
+            }
             Kind::Revoke => {
                 let lease = self.etcd.leases().nth(i);
                 lease.into_iter().for_each(|l| self.etcd().revoke(l));
             }
-            Kind::Delay => {}
+            Kind::Delay | Kind::PutFails => {}
         }
     }
 
@@ -141,7 +150,7 @@ impl World {
             Kind::Link => self.link(i, true, choose),
             Kind::Leader => self.etcd().elect(),
             Kind::Stall => self.node(i).deposed = None,
-            Kind::Clock | Kind::Kill | Kind::Stop | Kind::Deaf | Kind::Delay | Kind::DeleteKey | Kind::Revoke => {}
+            _ => {}
         }
     }
 

@@ -1,8 +1,7 @@
 //! A guard that nothing misses is untested or useless. So the daemon is built once more, able to do without one guard of
 //! its adapters, and each guard has a trouble that it is there for: without the guard the lab's judge must find a fault,
 //! and with it, in the same daemon, none. (The guards of the election have the same in `tests/safety`, and what guards
-//! each transaction with etcd in `tests/etcd`: `VIPD_GUARD_OFF=stand-if-absent cargo test --features guards-off --test
-//! etcd` must fail.)
+//! each transaction with etcd in `tests/etcd`: see `tests/run`.)
 //!
 //! Every trouble has labs of its own, one without the guard and one with it.
 

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::vm::{GUEST, PATIENCE, guest_with};
 use crate::clock::{self, At, millis};
 use crate::scenario::Context;
+use crate::shell;
 use crate::vm::Vm;
 use crate::world::{Options, VIP, World};
 
@@ -54,7 +55,9 @@ pub(super) fn moving(lab: &Context) -> Result<()> {
             ensure!(world.one_holder(vip, PATIENCE)? == first, "{vip} is not on the first machine");
         }
     }
-    world.all_stand(ON_BOND)?;
+    for vip in all {
+        two_stand(&world, vip)?;
+    }
     world.a_lease_later();
     for (what, line, moving) in [
         ("the bond goes down", "ip link set bond0 down", ON_BOND),
@@ -78,6 +81,17 @@ pub(super) fn moving(lab: &Context) -> Result<()> {
     let left = machines[0].sh("ip -o link show type vlan")?;
     ensure!(left.is_empty(), "left behind: {left}");
     world.monitor.no_overlap(At::default(), clock::now())
+}
+
+/// Both machines have a candidate key for it.
+fn two_stand(world: &World, vip: IpAddr) -> Result<()> {
+    let stand = clock::poll_until(PATIENCE, || {
+        let range = format!("vipd/{vip}/");
+        let keys = shell::output(world.etcdctl().args(["get", "--prefix", "--keys-only", &range])).unwrap_or_default();
+        keys.lines().filter(|line| !line.is_empty()).count() == 2
+    });
+    ensure!(stand, "not two candidates for {vip}");
+    Ok(())
 }
 
 /// The lab's config with other links in it.
