@@ -82,6 +82,28 @@ vipd: {node: cp-1, lease: {ttl: 6s}, etcd: {prefix: ha, endpoints: ['http://127.
 }
 
 #[test]
+fn check_says_in_words_what_a_selector_looks_for_and_what_there_is() {
+    let file = std::env::temp_dir().join(format!("vipd-cli-selector-{}.yaml", std::process::id()));
+    let config = "
+machine: {network: {interfaces: [{deviceSelector: {driver: no-such*, physical: true}, vip: {ip: 10.1.2.3}}]}}
+vipd: {node: cp-1, etcd: {endpoints: ['http://127.0.0.1:1']}}
+";
+    std::fs::write(&file, config).unwrap();
+    let out = vipd(&["check", "-c", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    let said = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    for want in [
+        "link     the physical link with driver \"no-such*\"\n",
+        "- the physical link with driver \"no-such*\"; there are: ",
+        ", for machine.network.interfaces[0].vip.ip",
+    ] {
+        assert!(said.contains(want), "{want:?} is not in\n{said}");
+    }
+    assert!(!said.contains("  here "), "{said}");
+}
+
+#[test]
 fn help_teaches_and_wrong_words_are_exit_code_2() {
     let help = text(&vipd(&["--help"]).stdout);
     for want in ["run", "check", "release", "interface: eth0", "78"] {

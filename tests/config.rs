@@ -142,7 +142,9 @@ fn the_reference_shows_the_defaults() {
     assert_eq!((with.etcd, with.lease, with.runtime_dir), (without.etcd, without.lease, without.runtime_dir));
     let etcd =
         ["endpoints:", "discover:", "tls:", "ca:", "cert:", "key:", "serverName:", "user:", "passwordFile:", "prefix:"];
-    for key in ["node:", "etcd:", "lease:", "ttl:", "margin:", "runtimeDir:"].iter().chain(&etcd) {
+    let selector = ["deviceSelector:", "physical:", "driver:", "busPath:", "permanentAddr:", "hardwareAddr:", "pciID:"];
+    let vipd = ["node:", "etcd:", "lease:", "ttl:", "margin:", "runtimeDir:"];
+    for key in vipd.iter().chain(&etcd).chain(&selector) {
         assert!(text.contains(key), "{key} is not in the reference");
     }
 }

@@ -262,9 +262,14 @@ fn what_cannot_be_created_is_tried_again_and_what_was_is_removed() {
         plug_in();
         let missing = Missing { parent: link_of("eth0").await, parent_name: "eth0".into(), id: 100 };
         let (want, wanted) = tokio::sync::watch::channel([missing].into());
+        let (heard, _guard) = Heard::listen();
         let task = tokio::spawn(create_missing(wanted));
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!task.is_finished());
+        let (made, failed) = (heard.lines("created the VLAN's link"), heard.lines("cannot create the VLAN's link"));
+        assert_eq!(made.len() + failed.len(), 1, "{made:?} {failed:?}");
+        let no_vlans = "the kernel refuses: Operation not supported (os error 95) (this kernel has no VLANs";
+        assert!(failed.iter().all(|line| line.contains(" ERROR ") && line.contains(no_vlans)), "{failed:?}");
         drop(want);
         tokio::time::timeout(Duration::from_secs(1), task).await.expect("it ends").unwrap();
         remove_created(&[], &[]).await.unwrap();
