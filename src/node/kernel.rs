@@ -77,14 +77,6 @@ impl Kernel {
         Ok(all.into_iter().filter(|a| a.link == link && !ips.contains(&a.ip)).collect())
     }
 
-    /// The link of this name, if there is one.
-    ///
-    /// # Errors
-    /// When the kernel does not answer.
-    pub async fn link(&mut self, name: &str) -> Result<Option<Link>, netlink::Error> {
-        self.netlink.link(name).await
-    }
-
     /// Looks for these addresses on all links.
     ///
     /// # Errors
