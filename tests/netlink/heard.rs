@@ -30,7 +30,7 @@ impl Heard {
 
     /// Waits for such a line; there is only one.
     pub(crate) async fn one(&self, with: &str) -> String {
-        for _ in 0..200 {
+        for _ in 0..1000 {
             if let [line] = self.lines(with).as_slice() {
                 return line.clone();
             }
