@@ -241,16 +241,17 @@ fn a_vlan_without_a_link_is_said_to_be_missing_as_long_as_its_parent_is_there() 
         assert_eq!(w.link().await, None);
         assert!(w.missing.borrow_and_update().is_empty(), "its parent is not there");
         plug_in();
-        let wanted =
-            |missing: &std::collections::BTreeSet<Missing>| missing.iter().next().map(|one| (one.parent, one.id));
-        w.missing.wait_for(|missing| !missing.is_empty()).await.unwrap();
-        assert_eq!(wanted(&w.missing.borrow()), Some((link_of("eth0").await, 100)));
+        let eth0 = link_of("eth0").await;
+        // No borrow across a wait: the keeper, on this very thread, would not get the lock.
+        let missing = w.missing.wait_for(|missing| !missing.is_empty()).await.unwrap().clone();
+        let wanted: Vec<_> = missing.iter().map(|one: &Missing| (one.parent, one.id)).collect();
+        assert_eq!(wanted, [(eth0, 100)]);
         // A macvlan on it is not that VLAN.
         ip("link add eth0.100 link eth0 type macvlan");
         ip("link set eth0.100 up");
         w.silent_for(Duration::from_millis(100)).await;
         ip("link del eth0");
-        w.missing.wait_for(|missing| missing.is_empty()).await.unwrap();
+        drop(w.missing.wait_for(|missing| missing.is_empty()).await.unwrap());
         w.silent_for(Duration::from_millis(50)).await;
     });
 }
