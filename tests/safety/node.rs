@@ -178,7 +178,7 @@ impl Node {
             margin: None,
             announce: Schedule::default(),
             // Both are as safe: whoever insists asks for a whole TTL first.
-            on_conflict: if self.id % 2 == 0 { OnConflict::Refuse } else { OnConflict::Claim },
+            on_conflict: if self.id.is_multiple_of(2) { OnConflict::Refuse } else { OnConflict::Claim },
             guards: guards.clone(),
         };
         let (election, actions) = Election::start(settings, &self.plan, self.local(now));

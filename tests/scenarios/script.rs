@@ -133,9 +133,7 @@ impl Script {
             ["repaired"] => Event::Repaired { vip, generation: self.generation },
             ["silence"] => Event::ProbeSilent { vip, round: self.round },
             ["claimed", "by", who] => Event::Claimed { vip, by: (*who).into(), times: 1 },
-            ["claimed", "by", who, times] => {
-                Event::Claimed { vip, by: (*who).into(), times: times.parse().unwrap() }
-            }
+            ["claimed", "by", who, times] => Event::Claimed { vip, by: (*who).into(), times: times.parse().unwrap() },
             ["answer"] => Event::ProbeAnswered { vip, round: self.round, by: "02:00:00:00:00:01".into() },
             ["stop"] => Event::Stop,
             ["stop-now"] => Event::StopNow,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Announcing, Contender, EndSession, Ending, Probe, Proving, State, StepBack, View, Wants};
 use super::OnConflict;
+use super::{Announcing, Contender, EndSession, Ending, Probe, Proving, State, StepBack, View, Wants};
 use crate::election::action::{Action, Cause, Note, Wish};
 use crate::election::event::Outcome;
 use crate::election::guards::Guard;
