@@ -88,6 +88,14 @@ impl PacketSocket {
         self.socket().read(buffer)
     }
 
+    /// What went wrong with the link since this was last asked.
+    ///
+    /// # Errors
+    /// That: ENETDOWN after it went down.
+    pub fn trouble(&self) -> io::Result<()> {
+        self.socket().take_error()?.map_or(Ok(()), Err)
+    }
+
     /// A socket of its own kind from the start, so that it is closed elsewhere also if binding it fails.
     fn unbound() -> io::Result<Self> {
         Ok(Self { socket: Some(Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None)?) })

@@ -157,8 +157,7 @@ async fn heard(ears: &BTreeMap<Place, Ear>) {
     if ears.is_empty() {
         return std::future::pending().await;
     }
-    // A reactor that is gone is the daemon's end; the reading says what is wrong with a socket.
-    let _ = select_all(ears.values().map(|ear| Box::pin(ear.fd.readable()))).await.0;
+    select_all(ears.values().map(|ear| Box::pin(ear.stirs()))).await;
 }
 
 /// What to listen for at which place.
@@ -185,6 +184,15 @@ impl Ear {
         self.fd.get_ref().mac().is_ok()
     }
 
+    /// Something came, or the link went down or away: that is an error on its socket and nothing to read.
+    async fn stirs(&self) {
+        // A reactor that is gone is the daemon's end; the reading says what is wrong with a socket.
+        select! {
+            _ = self.fd.readable() => {}
+            _ = self.fd.ready(Interest::ERROR) => {}
+        }
+    }
+
     fn listen_for(&mut self, owners: Owners) -> io::Result<()> {
         if self.owners != owners {
             let addresses: Vec<IpAddr> = owners.keys().copied().collect();
@@ -197,6 +205,7 @@ impl Ear {
     /// Counts the claims that came. Our own announcements may come back over a bridge or a bond, and are none; the link's
     /// MAC address may have changed since the socket was opened.
     fn read(&self, claims: &mut Claims) -> io::Result<()> {
+        self.fd.get_ref().trouble()?;
         let own = self.fd.get_ref().mac()?;
         let mut buffer = [0; READ];
         for _ in 0..MOST {
