@@ -145,7 +145,10 @@ fn release(config: &Config, bound: Duration) -> ExitCode {
 /// One thread is enough: everything here waits for something.
 fn in_runtime<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(work))
+    let done = runtime.block_on(work);
+    // A thread that waits for a resolver or for a file system that hangs must not hold up the end.
+    runtime.shutdown_background();
+    Ok(done)
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

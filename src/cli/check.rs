@@ -1,18 +1,14 @@
 //! `vipd check`: what would be done on this node, and what it lacks. Changes nothing.
 
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::{Config, Etcd, Ttl};
 use crate::election::timings::{Timings, least_margin};
+use crate::node::etcd::check;
 use crate::node::kernel::{Kernel, chain};
 use crate::plan::{Plan, PlannedVip};
-
-/// How long an endpoint may take to be reached.
-const REACH: Duration = Duration::from_secs(1);
 
 /// Prints the report of a good config.
 pub async fn report(config: &Config, path: &Path) -> ExitCode {
@@ -90,7 +86,7 @@ async fn lacks(config: &Config, plan: &Plan) -> Vec<String> {
         }
         Err(e) => lacks.push(format!("a way to the kernel's network configuration: {}", chain(&e))),
     }
-    lacks.extend(config.etcd.endpoints.iter().filter_map(|e| of_endpoint(e)));
+    lacks.extend(check(&config.etcd).await);
     lacks
 }
 
@@ -107,18 +103,4 @@ async fn of_link(kernel: &mut Kernel, vip: &PlannedVip) -> Vec<String> {
         Err(e) => Some(format!("a look at its addresses: {}", chain(&e))),
     };
     link.into_iter().chain(foreign).collect()
-}
-
-fn of_endpoint(endpoint: &str) -> Option<String> {
-    let reached = match endpoint.split_once("://") {
-        Some(("unix" | "unixs", path)) => UnixStream::connect(path).map(drop),
-        Some((_, host)) => reach(host),
-        None => reach(endpoint),
-    };
-    reached.err().map(|e| format!("etcd at {endpoint}: {e}"))
-}
-
-fn reach(host: &str) -> std::io::Result<()> {
-    let first = host.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
-    TcpStream::connect_timeout(&first, REACH).map(drop)
 }

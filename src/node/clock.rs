@@ -1,4 +1,5 @@
-//! The only place that reads a clock: `CLOCK_BOOTTIME`, which counts suspended time and which nobody can set.
+//! The only place that reads a clock: `CLOCK_BOOTTIME`, which counts suspended time and which nobody can set. The
+//! calendar is read here too, and decides nothing.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -15,6 +16,12 @@ use crate::moment::Moment;
 pub fn now() -> Moment {
     let t = clock_gettime(Clock::CLOCK_BOOTTIME).expect("CLOCK_BOOTTIME exists since Linux 2.6.39");
     Moment::from_nanos(t.tv_sec() * 1_000_000_000 + t.tv_nsec())
+}
+
+/// What the calendar says, since 1970: for the dates in certificates, and for nothing else. Anybody may set it.
+pub fn calendar() -> Duration {
+    let t = clock_gettime(Clock::CLOCK_REALTIME).expect("CLOCK_REALTIME always exists");
+    Duration::from_secs(u64::try_from(t.tv_sec()).unwrap_or(0))
 }
 
 /// Waits for moments of `CLOCK_BOOTTIME`, so that a suspended machine is late by nothing when it wakes.

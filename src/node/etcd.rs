@@ -4,15 +4,20 @@
 //! answer is judged. No order makes the caller wait; every call and every stream read is bounded in time (a watch by
 //! HTTP/2 pings, and by `ReadAll` whenever the election finds it deaf).
 //!
-//! - [`connect`](mod@connect): one connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first
+//! - [`credentials`], [`tls`]: who we are · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
+//!   connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first
 //! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
 
 mod answer;
+mod check;
 mod connect;
+mod credentials;
+mod dial;
 mod failure;
 mod grant;
 mod line;
+mod login;
 mod members;
 mod orders;
 mod pace;
@@ -21,6 +26,9 @@ mod release;
 mod renewals;
 mod renewer;
 mod requests;
+mod tls;
+mod trouble;
+mod version;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -30,6 +38,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
+pub use self::check::check;
 pub use self::failure::Failure;
 use self::members::Members;
 use self::pace::Told;
@@ -57,6 +66,7 @@ pub struct Etcd {
 
 /// What all tasks know.
 struct Shared {
+    config: config::Etcd,
     prefix: String,
     members: Arc<Members>,
     events: mpsc::Sender<Event>,
@@ -84,7 +94,7 @@ impl Shared {
     /// Tells that an order failed: WARN now and then, DEBUG in between. The election repeats its orders.
     fn tell_failed(&self, order: &str, failure: &Failure) {
         if self.failing.again() {
-            tracing::warn!(order, "etcd did not carry out an order: {failure}");
+            tracing::warn!(order, "etcd did not carry out an order: {}", failure.in_words(&self.config));
         } else {
             tracing::debug!(order, "etcd did not carry out an order: {failure}");
         }
@@ -96,6 +106,7 @@ impl Etcd {
     /// fails: what is wrong with an endpoint is logged, and the others are used.
     pub fn start(config: &config::Etcd, ttl: config::Ttl, events: mpsc::Sender<Event>) -> Self {
         let shared = Arc::new(Shared {
+            config: config.clone(),
             prefix: config.prefix.clone(),
             members: Members::new(config),
             events,

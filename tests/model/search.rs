@@ -9,7 +9,7 @@ use super::choice::Chooser;
 use super::world::{Step, World};
 
 /// From one in so many states on all troubles end, to see one holder come of it.
-const RECOVERED: u64 = 251;
+const RECOVERED: u64 = 509;
 
 /// What a search found.
 #[derive(Default)]

@@ -267,6 +267,7 @@ impl World {
             let n = self.node(i);
             n.even_for = if beats == 1 { (n.even_for + TICK).min(TTL) } else { Duration::ZERO };
             n.now = n.now + beats * TICK;
+            n.time_passes();
         }
         let etcd = self.etcd();
         etcd.now = etcd.now + TICK;

@@ -1,18 +1,24 @@
-//! Making one connection to one member: bounds, HTTP/2 pings, and the clients that share it. No state, no second try.
+//! Making one connection to one member: bounds, HTTP/2 pings, login, a first question that proves that it serves us, and
+//! the clients that share it. No state, no second try.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, KvClient, LeaseClient, WatchClient};
+use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 
-use super::failure::whole;
+use super::credentials::Access;
+use super::dial::{Address, Stream, dial};
+use super::failure::{Failure, whole};
+use super::login;
+use super::trouble::Trouble;
+use super::version::{self, Version};
 
-/// A TCP connection that is not there after this is not coming. Members are near: one round trip is milliseconds.
-const CONNECT: Duration = Duration::from_secs(1);
-/// The same with name resolution, which has no bound of its own.
-const CONNECT_BY_NAME: Duration = Duration::from_secs(3);
+/// The whole of it. Members are near, but a name may have several addresses, and a login is a commit.
+const BOUND: Duration = Duration::from_secs(3);
 /// HTTP/2 pings find a connection that is dead without a word. etcd ends connections that ping more often than every
 /// 5 s; and none go out while no stream is open.
 const PING: Duration = Duration::from_secs(6);
@@ -27,40 +33,84 @@ pub(super) struct Link {
     pub(super) lease: LeaseClient,
     /// Asks for an end of the stream when the member sees no leader: a watch there would be silent.
     pub(super) watch: WatchClient,
-}
-
-/// How to reach `url`.
-///
-/// # Errors
-/// If it is no URL.
-pub(super) fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(url.to_owned())?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(PING)
-        .keep_alive_timeout(PING_ANSWER)
-        .keep_alive_while_idle(false))
+    /// What the member says it is.
+    pub(super) version: Option<Version>,
+    /// Whether a user logged in for it.
+    pub(super) logs_in: bool,
 }
 
 /// Connects, within a bound.
-pub(super) async fn connect(endpoint: &Endpoint, id: u32) -> Result<Link, Arc<str>> {
-    let channel = match timeout(CONNECT_BY_NAME, endpoint.connect()).await {
-        Ok(Ok(channel)) => channel,
-        Ok(Err(e)) => return Err(whole(&e).into()),
-        Err(_) => return Err("no connection in time".into()),
+///
+/// # Errors
+/// In words for people: who refused what.
+pub(super) async fn connect(address: &Address, access: &Access, id: u32) -> Result<Link, Trouble> {
+    let step = Mutex::new("connection");
+    let result = timeout(BOUND, in_steps(address, access, id, &step)).await;
+    result.unwrap_or_else(|_| {
+        let step = *step.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(Trouble::passing(format!("no {step} within {BOUND:?}")))
+    })
+}
+
+async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'static str>) -> Result<Link, Trouble> {
+    let at = |what| *step.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    let (stream, heard) = dial(address, access).await?;
+    at("answer to a first question");
+    let told = |trouble: Trouble| heard.tells(address, access).unwrap_or(trouble);
+    let channel = channel(address, stream).await.map_err(told)?;
+    let token = match &access.login {
+        Some(login) => login::log_in(&channel, login).await.map_err(told)?,
+        None => None,
     };
-    let plain = client(&channel, false).await?;
-    let with_leader = client(&channel, true).await?;
+    let plain = client(login::with_token(channel.clone(), token.clone()), false).await?;
+    let with_leader = client(login::with_token(channel, token), true).await?;
+    let version = ask_status(&plain).await.map_err(told)?;
     Ok(Link {
         id,
         kv: plain.kv_client().max_decoding_message_size(LARGEST_ANSWER),
         lease: plain.lease_client(),
         watch: with_leader.watch_client().max_decoding_message_size(LARGEST_ANSWER),
+        version,
+        logs_in: access.login.is_some(),
     })
 }
 
-/// Without a user this neither waits nor fails.
-async fn client(channel: &Channel, require_leader: bool) -> Result<Client, Arc<str>> {
+/// A channel over this one stream. When it breaks, it is over.
+async fn channel(address: &Address, stream: Stream) -> Result<Channel, Trouble> {
+    let endpoint = Endpoint::from_shared(address.origin()).map_err(|e| Trouble::lasting(whole(&e)))?;
+    let endpoint =
+        endpoint.http2_keep_alive_interval(PING).keep_alive_timeout(PING_ANSWER).keep_alive_while_idle(false);
+    let once = Arc::new(Mutex::new(Some(stream)));
+    let connector = service_fn(move |_| {
+        let stream = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move { stream.map(TokioIo::new).ok_or("the connection is over") }
+    });
+    endpoint.connect_with_connector(connector).await.map_err(|e| Trouble::passing(whole(&e)))
+}
+
+/// Neither waits nor fails: it has no user.
+async fn client(channel: etcd_client::Channel, require_leader: bool) -> Result<Client, Trouble> {
     let options = ConnectOptions::new().with_require_leader(require_leader);
-    let channel = etcd_client::Channel::Tonic(channel.clone());
-    Client::from_channel(channel, Some(options)).await.map_err(|e| e.to_string().into())
+    Client::from_channel(channel, Some(options)).await.map_err(|e| Trouble::passing(whole(&e)))
+}
+
+/// The first question, which any member answers by itself. With TLS 1.3 only its answer tells that etcd takes our
+/// certificate.
+async fn ask_status(client: &Client) -> Result<Option<Version>, Trouble> {
+    let error = match client.maintenance_client().status().await {
+        Ok(status) => return version::of_status(&status),
+        Err(e) => e,
+    };
+    let not_etcd = match &error {
+        etcd_client::Error::GRpcStatus(status) => {
+            status.code() == tonic::Code::Unimplemented || status.message().contains("not supported")
+        }
+        _ => false,
+    };
+    match Failure::from(error) {
+        _ if not_etcd => Err(Trouble::lasting(version::NOT_ETCD)),
+        // It is an etcd, and says that it will not tell. The call that needs more will say why.
+        Failure::Broken(text) => Err(Trouble::passing(text)),
+        _ => Ok(None),
+    }
 }

@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::connect::Link;
+use super::credentials::Credentials;
 use super::failure::Failure;
 use super::line::Line;
+use super::version::Known;
 use crate::config;
 
 /// How long a call may take.
@@ -34,20 +36,29 @@ pub(super) struct Members {
     pub(super) lines: Vec<Line>,
     /// Who is asked first: the last one known to be good.
     first: watch::Sender<usize>,
+    /// Who we are for all of them.
+    credentials: Credentials,
+    versions: Known,
 }
 
 impl Members {
     pub(super) fn new(config: &config::Etcd) -> Arc<Self> {
         let lines = config.endpoints.iter().map(|url| Line::new(url)).collect();
-        Arc::new(Self { lines, first: watch::Sender::new(0) })
+        let (credentials, versions) = (Credentials::new(config), Known::default());
+        Arc::new(Self { lines, first: watch::Sender::new(0), credentials, versions })
     }
 
-    /// The tasks that keep the connections up.
+    /// The tasks that keep the connections up, and what they are made with.
     pub(super) fn keepers(self: &Arc<Self>) -> impl Iterator<Item = impl Future<Output = ()> + Send + use<>> {
         let members = Arc::clone(self);
-        (0..self.lines.len()).map(move |i| {
+        (0..=self.lines.len()).map(move |i| {
             let members = Arc::clone(&members);
-            async move { members.lines[i].keep().await }
+            async move {
+                match members.lines.get(i) {
+                    Some(line) => line.keep(&members.credentials, &members.versions).await,
+                    None => members.credentials.keep().await,
+                }
+            }
         })
     }
 

@@ -80,14 +80,18 @@ impl Rounds {
         let (link, revision) = match self.read(member).await {
             Ok(read) => read,
             Err(failure) => {
-                self.tell_unreachable(&failure);
+                self.tell_unreachable(member, &failure);
                 return End::Failed(failure);
             }
         };
         let since = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        let replaced = shared.members.lines[member].moved_on_from(link.id);
         let end = tokio::select! {
             end = self.watch(member, link, revision) => end,
             () = self.again.notified() => End::Ordered,
+            // The old connection shall end.
+            () = replaced => End::Left,
         };
         if since.elapsed() >= GOOD_LIFE {
             self.backoff.reset();
@@ -140,7 +144,7 @@ impl Rounds {
                 return End::Compacted;
             }
             if answer.canceled() {
-                return End::Failed(Failure::Refused(answer.cancel_reason().to_owned()));
+                return self.broke(member, &link, Failure::said(answer.cancel_reason()));
             }
             for (revision, changes) in answer::changes(&self.shared.prefix, answer.events()) {
                 self.shared.report(Event::Changed { revision, changes }).await;
@@ -154,10 +158,11 @@ impl Rounds {
     }
 
     /// A member that fails is no news while another answers.
-    fn tell_unreachable(&mut self, failure: &Failure) {
+    fn tell_unreachable(&mut self, member: usize, failure: &Failure) {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= self.shared.members.lines.len() && self.unreachable.again() {
-            tracing::warn!("etcd does not answer: {failure}");
+            let member = &self.shared.members.lines[member].url;
+            tracing::warn!(member, "etcd does not answer: {}", failure.in_words(&self.shared.config));
         }
     }
 }

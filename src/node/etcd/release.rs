@@ -51,6 +51,7 @@ pub(super) struct Who {
 pub async fn release(config: &config::Etcd, old: LeaseId, node: &str, version: &str, bound: Duration) -> Release {
     let (events, _nobody) = mpsc::channel(1);
     let shared = Shared {
+        config: config.clone(),
         prefix: config.prefix.clone(),
         members: Members::new(config),
         events,
@@ -86,7 +87,7 @@ async fn repeat(shared: &Shared, old: LeaseId, who: &Who, bound: Duration) -> Re
         loop {
             match once(shared, old, who).await {
                 Ok(done) => return done,
-                Err(failure) => why = failure.to_string(),
+                Err(failure) => why = failure.in_words(&shared.config),
             }
             backoff.pause().await;
         }

@@ -22,6 +22,8 @@ pub(super) struct Renewer {
 
 struct Open {
     lease: LeaseId,
+    /// The connection that it is a stream of.
+    link: u32,
     requests: LeaseKeeper,
     answers: LeaseKeepAliveStream,
     /// Over the same connection.
@@ -51,7 +53,8 @@ impl Renewer {
 
     async fn pair_once(&mut self, link: &Link, shared: &Shared, lease: LeaseId) -> Result<Pair, Failure> {
         let mut open = match self.open.take() {
-            Some(open) if open.lease == lease => open,
+            // A connection that was replaced is left.
+            Some(open) if open.lease == lease && open.link == link.id => open,
             Some(_) | None => Open::new(link, lease).await?,
         };
         let pair = open.pair(shared).await?;
@@ -64,7 +67,7 @@ impl Open {
     /// Opens the stream. That sends a renewal of its own, whose answer the library keeps: one round trip, once.
     async fn new(link: &Link, lease: LeaseId) -> Result<Self, Failure> {
         let (requests, answers) = link.lease.clone().keep_alive(lease.0).await?;
-        Ok(Self { lease, requests, answers, kv: link.kv.clone() })
+        Ok(Self { lease, link: link.id, requests, answers, kv: link.kv.clone() })
     }
 
     async fn pair(&mut self, shared: &Shared) -> Result<Pair, Failure> {

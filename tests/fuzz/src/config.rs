@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use vipd::config::{Config, Host, Refusal, Ttl, Vip, parse};
+use vipd::config::{Config, Etcd, Host, Refusal, Ttl, Vip, parse};
 use vipd::plan::Plan;
 
 /// The most that one line of a refusal may have: a place of a few keys of 80 characters, two shown values, each
@@ -71,7 +72,7 @@ fn judge_etcd(config: &Config) {
     let etcd = &config.etcd;
     assert!((1..=32).contains(&etcd.endpoints.len()));
     assert_eq!(etcd.endpoints.iter().collect::<BTreeSet<_>>().len(), etcd.endpoints.len(), "a member twice");
-    assert!(etcd.endpoints.iter().all(|url| url.contains("://") && !url.contains("hunter2")));
+    assert!(etcd.endpoints.iter().all(|url| url.starts_with("unix") || (url.starts_with("http") && !url.contains('@'))));
     let prefix = &etcd.prefix;
     assert!((1..=128).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_graphic()));
     assert!(!prefix.starts_with('/') && !prefix.ends_with('/'));
@@ -108,7 +109,7 @@ fn write(config: &Config) -> String {
     for url in &config.etcd.endpoints {
         let _ = writeln!(text, "      - {}", quoted(url));
     }
-    let _ = writeln!(text, "    prefix: {}", quoted(&config.etcd.prefix));
+    write_etcd(&mut text, &config.etcd);
     let ttl = match config.lease.ttl {
         Ttl::Auto => "auto".into(),
         Ttl::Fixed(ttl) => format!("{}s", ttl.as_secs()),
@@ -120,6 +121,22 @@ fn write(config: &Config) -> String {
     }
     let _ = writeln!(text, "  runtimeDir: {}", quoted(&config.runtime_dir.to_string_lossy()));
     text
+}
+
+fn write_etcd(text: &mut String, etcd: &Etcd) {
+    let path = |path: &Path| quoted(&path.to_string_lossy());
+    let _ = writeln!(text, "    prefix: {}\n    discover: {}", quoted(&etcd.prefix), etcd.discover);
+    if let Some(user) = &etcd.user {
+        let _ = writeln!(text, "    user: {}\n    passwordFile: {}", quoted(&user.name), path(&user.password_file));
+    }
+    let Some(tls) = &etcd.tls else { return };
+    let _ = writeln!(text, "    tls:\n      ca: {}", path(&tls.ca));
+    if let Some(client) = &tls.client {
+        let _ = writeln!(text, "      cert: {}\n      key: {}", path(&client.cert), path(&client.key));
+    }
+    if let Some(name) = &tls.server_name {
+        let _ = writeln!(text, "      serverName: {}", quoted(name));
+    }
 }
 
 /// A YAML text of printable ASCII alone.

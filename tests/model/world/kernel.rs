@@ -7,7 +7,6 @@ use super::{Kind, World};
 use crate::election::action::Wish;
 use crate::election::event::{Event, Generation, Outcome};
 use crate::election::lifetime::whole_seconds;
-use crate::election::model::TICK;
 use crate::election::model::choice::Chooser;
 use crate::moment::Moment;
 
@@ -18,7 +17,7 @@ impl World {
         let n = self.node(i);
         let said = n.wanted.take().filter(|w| w.generation == generation).and_then(|w| w.said);
         let is_later_end = said == Some(Outcome::Present) && n.kernel.is_some();
-        n.wanted = Some(Wanted { generation, wish, at: n.now, done: false, said });
+        n.wanted = Some(Wanted { generation, wish, is_fresh: true, done: false, said });
         let at_once = is_later_end && n.is_to_keep();
         if at_once && !self.may_fail(Kind::PutFails) {
             self.look(i);
@@ -69,7 +68,7 @@ impl World {
                 self.take_off(i);
                 Some(Outcome::Absent)
             }
-            Wish::Until(fence) => self.put(i, fence, wanted.at),
+            Wish::Until(fence) => self.put(i, fence, wanted.is_fresh),
         };
         let news = outcome.filter(|o| wanted.said.as_ref() != Some(o));
         if let Some(outcome) = &news {
@@ -81,12 +80,12 @@ impl World {
     }
 
     /// A whole number of seconds, never past the fence; an old wish puts nothing new.
-    fn put(&mut self, i: usize, fence: Moment, ordered_at: Moment) -> Option<Outcome> {
+    fn put(&mut self, i: usize, fence: Moment, is_fresh: bool) -> Option<Outcome> {
         let n = self.node(i);
         let ends = n.now + Duration::from_secs(whole_seconds(n.now, fence).unwrap_or(0).into());
         match n.kernel {
             Some(old) if old >= ends => {}
-            None if ends <= n.now || ordered_at < n.now => return None,
+            None if ends <= n.now || !is_fresh => return None,
             Some(_) => n.kernel = Some(ends),
             None => {
                 n.kernel = Some(ends);
@@ -116,9 +115,7 @@ impl World {
     pub(super) fn probe(&mut self, i: usize, choose: &mut Chooser) {
         let Some(round) = self.node(i).probing.take() else { return };
         for j in (0..self.nodes.len()).filter(|j| *j != i) {
-            if let Some(wanted) = self.node(j).wanted.as_mut().filter(|w| !w.done) {
-                wanted.at = wanted.at - TICK;
-            }
+            self.node(j).time_passes();
         }
         let hears = |n: &super::Node| !n.mute && !n.link_down;
         let answered = self.nodes.iter().enumerate().any(|(j, n)| j != i && n.kernel.is_some() && hears(n));

@@ -25,7 +25,8 @@ pub(super) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 15));
 pub(in crate::election::model) struct Wanted {
     pub(super) generation: Generation,
     pub(super) wish: Wish,
-    pub(super) at: Moment,
+    /// It came just now: an old one puts nothing new.
+    pub(super) is_fresh: bool,
     /// The keeper has done what it can.
     pub(super) done: bool,
     pub(super) said: Option<Outcome>,
@@ -142,6 +143,13 @@ impl Node {
             Wish::Until(_) => !self.wordless && !self.link_down,
         };
         self.wanted.as_ref().is_some_and(|w| !w.done && may(w))
+    }
+
+    /// A tenth of a second, or more: a wish that was not looked at is old.
+    pub(super) fn time_passes(&mut self) {
+        if let Some(wanted) = &mut self.wanted {
+            wanted.is_fresh = false;
+        }
     }
 
     /// Nothing is wrong with it any more.

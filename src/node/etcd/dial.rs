@@ -1,0 +1,229 @@
+//! From an endpoint to a stream of bytes: names resolved anew each time, TCP or a socket of this machine, TLS over it.
+//!
+//! It gives the stream once and never again: a broken connection is made anew by [`super::line`], with what the files
+//! say by then, and not behind its back by a library with what they said before.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::credentials::Access;
+use super::failure::whole;
+use super::tls;
+use super::trouble::Trouble;
+
+/// A TCP connection that is not there after this is not coming. Members are near: one round trip is milliseconds.
+const CONNECT: Duration = Duration::from_secs(1);
+/// The first bytes that are kept, to tell what speaks there.
+const FIRST: usize = 8;
+
+/// Where a member is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Target {
+    /// `host:port`.
+    Tcp(String),
+    /// The path of a socket.
+    Unix(String),
+}
+
+/// An endpoint, taken apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Address {
+    pub(super) target: Target,
+    pub(super) tls: bool,
+}
+
+impl Address {
+    /// Of one of the four forms that the config knows.
+    pub(super) fn parse(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let (target, tls) = match scheme {
+            "http" => (Target::Tcp(rest.trim_end_matches('/').into()), false),
+            "https" => (Target::Tcp(rest.trim_end_matches('/').into()), true),
+            "unix" => (Target::Unix(rest.into()), false),
+            "unixs" => (Target::Unix(rest.into()), true),
+            _ => return None,
+        };
+        Some(Self { target, tls })
+    }
+
+    /// What goes into the requests.
+    pub(super) fn origin(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        match &self.target {
+            Target::Tcp(host) => format!("{scheme}://{host}"),
+            Target::Unix(_) => format!("{scheme}://localhost"),
+        }
+    }
+
+    /// The name to hold the certificate against, if the config names no other.
+    fn server_name(&self) -> Option<ServerName<'static>> {
+        let host = match &self.target {
+            Target::Tcp(host) => host.rsplit_once(':').map_or(host.as_str(), |(host, _)| host),
+            Target::Unix(_) => "localhost",
+        };
+        ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']').to_owned()).ok()
+    }
+}
+
+/// Bytes in both directions.
+trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+
+/// A connection, and what was heard on it.
+pub(super) struct Stream {
+    bytes: Box<dyn Bytes>,
+    heard: Heard,
+}
+
+/// How the other side began and how it ended. The libraries above lose that on the way.
+#[derive(Clone, Default)]
+pub(super) struct Heard(Arc<Mutex<Ear>>);
+
+#[derive(Default)]
+struct Ear {
+    first: Vec<u8>,
+    /// TLS's own word, if it ended with one.
+    alert: Option<rustls::AlertDescription>,
+    ended: bool,
+}
+
+/// Dials and, where the endpoint says so, speaks TLS.
+pub(super) async fn dial(address: &Address, access: &Access) -> Result<(Stream, Heard), Trouble> {
+    let bytes: Box<dyn Bytes> = match &address.target {
+        Target::Tcp(host) => Box::new(tcp(host).await?),
+        Target::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(|e| Trouble::passing(whole(&e)))?),
+    };
+    let bytes = if address.tls { secure(address, access, bytes).await? } else { bytes };
+    let heard = Heard::default();
+    Ok((Stream { bytes, heard: heard.clone() }, heard))
+}
+
+/// All addresses of a name, one after another.
+async fn tcp(host: &str) -> Result<TcpStream, Trouble> {
+    let addresses = lookup_host(host).await.map_err(|e| Trouble::passing(format!("the name has no address: {e}")))?;
+    let mut last = Trouble::passing("the name has no address");
+    for address in addresses {
+        match timeout(CONNECT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // A renewal is one small packet; it must not wait for a second one.
+                stream.set_nodelay(true).map_err(|e| Trouble::passing(whole(&e)))?;
+                return Ok(stream);
+            }
+            Ok(Err(e)) => last = Trouble::passing(whole(&e)),
+            Err(_) => last = Trouble::passing(format!("no TCP connection within {CONNECT:?}")),
+        }
+    }
+    Err(last)
+}
+
+async fn secure(address: &Address, access: &Access, bytes: Box<dyn Bytes>) -> Result<Box<dyn Bytes>, Trouble> {
+    let identity =
+        access.identity.as_ref().ok_or_else(|| Trouble::lasting("it is reached with TLS, but tls is not given"))?;
+    let name = access.server_name.clone().or_else(|| address.server_name());
+    let name =
+        name.ok_or_else(|| Trouble::lasting("its host is no name that a certificate can have; set tls.serverName"))?;
+    let connector = TlsConnector::from(Arc::clone(&identity.config));
+    match connector.connect(name, bytes).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(e) => Err(match tls::refusal(&e, identity.has_client_certificate) {
+            Some(why) => Trouble::lasting(why),
+            None if e.kind() == io::ErrorKind::UnexpectedEof => {
+                Trouble::lasting("it closed the connection when TLS began; is it an http:// endpoint?")
+            }
+            None => Trouble::passing(format!("TLS failed: {}", whole(&e))),
+        }),
+    }
+}
+
+impl Heard {
+    /// Why a connection that came about was of no use, if what was heard tells.
+    pub(super) fn tells(&self, address: &Address, access: &Access) -> Option<Trouble> {
+        let ear = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_certificate = access.identity.as_ref().is_some_and(|identity| identity.has_client_certificate);
+        if let Some(alert) = ear.alert {
+            return Some(Trouble::lasting(tls::alert(alert, has_certificate)));
+        }
+        if ear.first.starts_with(b"HTTP/") {
+            return Some(Trouble::lasting("it answers as a web server of the old kind (HTTP/1), so it is no etcd"));
+        }
+        if !address.tls && ear.first.starts_with(&[0x15, 0x03]) {
+            return Some(Trouble::lasting("it speaks TLS and is asked without; write https:// and set tls"));
+        }
+        if ear.ended && ear.first.is_empty() {
+            let guess = if address.tls { "is it etcd?" } else { "does it want TLS (https://)?" };
+            return Some(Trouble::lasting(format!("it closed the connection without a word; {guess}")));
+        }
+        None
+    }
+
+    fn hear(&self, bytes: &[u8]) {
+        let mut ear = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = FIRST.saturating_sub(ear.first.len());
+        ear.first.extend(bytes.iter().take(room));
+        ear.ended |= bytes.is_empty();
+    }
+
+    fn broke(&self, error: &io::Error) {
+        let mut ear = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ear.ended = true;
+        if let Some(rustls::Error::AlertReceived(alert)) = error.get_ref().and_then(|e| e.downcast_ref()) {
+            ear.alert = Some(*alert);
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = ready!(Pin::new(&mut self.bytes).poll_read(cx, buf));
+        match &result {
+            Ok(()) => self.heard.hear(&buf.filled()[before..]),
+            Err(e) => self.heard.broke(e),
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.bytes).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.bytes).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_taken_apart() {
+        for (url, target, tls, origin, name) in [
+            ("http://10.0.0.1:2379", Target::Tcp("10.0.0.1:2379".into()), false, "http://10.0.0.1:2379", "10.0.0.1"),
+            ("https://[fd00::1]:2379", Target::Tcp("[fd00::1]:2379".into()), true, "https://[fd00::1]:2379", "fd00::1"),
+            ("https://cp-1:2379", Target::Tcp("cp-1:2379".into()), true, "https://cp-1:2379", "cp-1"),
+            ("unix:///run/e", Target::Unix("/run/e".into()), false, "http://localhost", "localhost"),
+            ("unixs:///run/e", Target::Unix("/run/e".into()), true, "https://localhost", "localhost"),
+        ] {
+            let address = Address::parse(url).unwrap();
+            assert_eq!((&address.target, address.tls, address.origin().as_str()), (&target, tls, origin), "{url}");
+            assert_eq!(address.server_name().unwrap().to_str(), name, "{url}");
+        }
+        assert_eq!(Address::parse("not an endpoint"), None);
+    }
+}
