@@ -1,6 +1,7 @@
 //! The registry: every scenario, in the order they are run. A scenario asserts what is right or wrong (overlap, who
 //! holds, order of events, generous bounds in time); figures are printed, not judged.
 
+mod claimed;
 mod etcd;
 mod frozen;
 mod guards_off;
@@ -11,6 +12,7 @@ mod leftovers;
 mod links;
 mod losses;
 mod manners;
+mod many;
 mod meddling;
 mod moves;
 mod shapes;
@@ -189,6 +191,16 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "fought",
         about: "somebody keeps deleting the address: the turn is given up, loudly",
         run: meddling::fought,
+    },
+    Scenario {
+        name: "claimed",
+        about: "a neighbour claims the VIP: defended at once and within limits, its MAC named, nothing moves",
+        run: claimed::claimed,
+    },
+    Scenario {
+        name: "many-vips",
+        about: "a node with 100 VIPs is killed, or told to leave: all taken, all announced, no frame lost",
+        run: many::vips,
     },
     Scenario {
         name: "quorum-lost",
