@@ -32,9 +32,9 @@ impl Defence {
         self.due
     }
 
-    /// An answer at once, or as soon as the last one is long enough ago.
-    fn call(&mut self, now: Moment, t: &Timings) {
-        let free = self.defended_at.map_or(now, |at| (at + t.defend_every).max(now));
+    /// An answer at this moment, or as soon as the last one is long enough ago.
+    fn call(&mut self, at: Moment, t: &Timings) {
+        let free = self.defended_at.map_or(at, |last| (last + t.defend_every).max(at));
         self.due = Some(self.due.map_or(free, |due| due.min(free)));
     }
 
@@ -61,7 +61,7 @@ impl Contender {
             // Its own frame may have been under way when the holder before let go, or slept with him. If nothing is
             // going to be announced soon anyway, then because of this, and no word about it.
             if announcing.due.is_none_or(|due| due > now + t.claim_grace) {
-                self.defence.due = Some(settled);
+                self.defence.call(settled, t);
             }
             return;
         }
