@@ -5,7 +5,8 @@
 //! HTTP/2 pings, and by `ReadAll` whenever the election finds it deaf).
 //!
 //! - [`credentials`], [`tls`]: who we are · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
-//!   connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first
+//!   connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first · [`discover`], [`roster`]:
+//!   who else is there · [`home`]: back to this node's own
 //! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
 
@@ -14,8 +15,10 @@ mod check;
 mod connect;
 mod credentials;
 mod dial;
+mod discover;
 mod failure;
 mod grant;
+mod home;
 mod line;
 mod login;
 mod members;
@@ -26,6 +29,7 @@ mod release;
 mod renewals;
 mod renewer;
 mod requests;
+mod roster;
 mod tls;
 mod trouble;
 mod version;

@@ -8,7 +8,8 @@ use vipd::moment::Moment;
 use vipd::node::clock;
 
 use crate::Lab;
-use crate::server::{Cluster, free_urls, installed, slow_way_to};
+use crate::server::{Cluster, free_urls, installed};
+use crate::way::slow_way_to;
 
 #[tokio::test]
 async fn renewals_go_on_while_the_member_in_use_is_frozen_and_the_watch_moves() {
@@ -84,7 +85,7 @@ fn followers_first(cluster: &Cluster) -> Vec<String> {
 }
 
 /// Orders renewals as the election does, every TTL/10, busy or not, until one is answered that was sent after `start`.
-async fn renewed_after(lab: &mut Lab, lease: LeaseId, start: Moment) -> Pair {
+pub(crate) async fn renewed_after(lab: &mut Lab, lease: LeaseId, start: Moment) -> Pair {
     loop {
         lab.order(Action::Renew { lease });
         let answered = lab.next(|e| match e {

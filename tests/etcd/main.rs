@@ -5,9 +5,12 @@
 #![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 mod cluster;
+mod endpoints;
+mod rotation;
 mod server;
 mod session;
 mod watching;
+mod way;
 
 use std::net::IpAddr;
 use std::time::Duration;

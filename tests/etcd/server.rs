@@ -8,18 +8,22 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::Instant;
 
 /// Members of one cluster.
 pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     dir: PathBuf,
+    /// How its members are named in their list.
+    host: String,
 }
 
 /// One member.
 pub(crate) struct Member {
     pub(crate) url: String,
+    pub(crate) socket: PathBuf,
+    peer: String,
+    /// It was killed.
+    gone: bool,
     process: Child,
 }
 
@@ -38,7 +42,14 @@ pub(crate) fn installed() -> bool {
 impl Cluster {
     /// Starts a cluster of `n` members and waits until all of them serve.
     pub(crate) fn start(n: usize) -> Self {
-        let cluster = Self::begin(n);
+        let cluster = Self::begin(n, "127.0.0.1");
+        cluster.wait();
+        cluster
+    }
+
+    /// The same, but its members' list names them by this address of the machine.
+    pub(crate) fn start_as(n: usize, host: &str) -> Self {
+        let cluster = Self::begin(n, host);
         cluster.wait();
         cluster
     }
@@ -56,29 +67,103 @@ impl Cluster {
         panic!("etcd does not serve, its log: {}", std::fs::read_to_string(self.dir.join("m0.log")).unwrap());
     }
 
-    fn begin(n: usize) -> Self {
+    fn begin(n: usize, host: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("vipd-etcd-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
-        let urls = free_urls(2 * n);
-        let (clients, peers) = urls.split_at(n);
+        let peers = free_urls(n);
         let all: Vec<String> = peers.iter().enumerate().map(|(i, url)| format!("m{i}={url}")).collect();
-        let start = |i: usize| {
-            let log = std::fs::File::create(dir.join(format!("m{i}.log"))).unwrap();
-            let process = Command::new("etcd")
-                .args(["--name", &format!("m{i}"), "--initial-cluster", &all.join(",")])
-                .args(["--listen-client-urls", &clients[i], "--advertise-client-urls", &clients[i]])
-                .args(["--listen-peer-urls", &peers[i], "--initial-advertise-peer-urls", &peers[i]])
-                .arg("--data-dir")
-                .arg(dir.join(format!("m{i}")))
-                .stdout(Stdio::null())
-                .stderr(log)
-                .spawn()
-                .unwrap();
-            Member { url: clients[i].clone(), process }
-        };
-        Self { members: (0..n).map(start).collect(), dir }
+        let mut cluster = Self { members: Vec::new(), dir, host: host.to_owned() };
+        for peer in &peers {
+            let member = cluster.spawn(peer, &all.join(","), "new");
+            cluster.members.push(member);
+        }
+        cluster
+    }
+
+    /// The next member's process. It serves at an address of loopback, whatever the list says, and at a socket.
+    fn spawn(&self, peer: &str, all: &str, state: &str) -> Member {
+        let name = format!("m{}", self.members.len());
+        let url = free_urls(1).remove(0);
+        let listed = url.replace("127.0.0.1", &self.host);
+        let (_, port) = url.rsplit_once(':').unwrap();
+        let mut listen = vec![url.clone(), format!("unix://localhost:{port}"), format!("http://[::1]:{port}")];
+        if listed != url {
+            listen.push(listed.clone());
+        }
+        let log = std::fs::File::create(self.dir.join(format!("{name}.log"))).unwrap();
+        let process = Command::new("etcd")
+            // Where it makes its sockets.
+            .current_dir(&self.dir)
+            .args(["--name", &name, "--initial-cluster", all, "--initial-cluster-state", state])
+            .args(["--listen-client-urls", &listen.join(","), "--advertise-client-urls", &listed])
+            .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
+            .arg("--data-dir")
+            .arg(self.dir.join(&name))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let socket = self.dir.join(format!("localhost:{port}"));
+        Member { url, socket, peer: peer.to_owned(), gone: false, process }
+    }
+
+    /// Adds one member more, as a learner, and waits until it is there.
+    pub(crate) fn add_learner(&mut self) -> String {
+        let name = format!("m{}", self.members.len());
+        let peer = free_urls(1).remove(0);
+        // Refused while the members have not been connected for 5 s.
+        self.repeat(&["member", "add", &name, "--learner", "--peer-urls", &peer]);
+        let known = self.members.iter().enumerate().filter(|(_, m)| !m.gone);
+        let known = known.map(|(i, m)| format!("m{i}={}", m.peer));
+        let all: Vec<String> = known.chain([format!("{name}={peer}")]).collect();
+        let learner = self.spawn(&peer, &all.join(","), "existing");
+        let url = learner.url.clone();
+        self.members.push(learner);
+        for _ in 0..100 {
+            let list = self.ctl().args(["member", "list"]).output().unwrap();
+            let list = String::from_utf8(list.stdout).unwrap();
+            // Started, and a learner.
+            if list.lines().any(|l| l.contains(&format!(" {name},")) && l.contains("started") && l.ends_with("true")) {
+                return url;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the learner does not start");
+    }
+
+    /// Makes the newest member, a learner, a full one.
+    pub(crate) fn promote_last(&self) {
+        let id = self.id(self.members.len() - 1);
+        // Refused before it has caught up.
+        self.repeat(&["member", "promote", &id]);
+    }
+
+    /// Takes a member out of the cluster and ends it.
+    pub(crate) fn remove(&mut self, i: usize) {
+        let id = self.id(i);
+        self.repeat(&["member", "remove", &id]);
+        self.members[i].kill();
+    }
+
+    /// Gives etcdctl this command until etcd carries it out.
+    fn repeat(&self, command: &[&str]) {
+        for _ in 0..100 {
+            let done = self.ctl().args(command).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            if done.unwrap().success() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("etcd does not {command:?}");
+    }
+
+    /// A member's id, as etcdctl wants it.
+    fn id(&self, i: usize) -> String {
+        let list = String::from_utf8(self.ctl().args(["member", "list"]).output().unwrap().stdout).unwrap();
+        let line = list.lines().find(|l| l.contains(&format!(" m{i},"))).unwrap();
+        line.split(',').next().unwrap().to_owned()
     }
 
     pub(crate) fn urls(&self) -> Vec<String> {
@@ -97,7 +182,8 @@ impl Cluster {
     /// etcdctl, ready to be given its command.
     pub(crate) fn ctl(&self) -> Command {
         let mut command = Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.urls().join(",")]);
+        let there: Vec<String> = self.members.iter().filter(|m| !m.gone).map(|m| m.url.clone()).collect();
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &there.join(",")]);
         command
     }
 }
@@ -120,6 +206,7 @@ impl Member {
     }
 
     pub(crate) fn kill(&mut self) {
+        self.gone = true;
         let _gone_already = self.process.kill();
         let _status = self.process.wait();
     }
@@ -135,57 +222,6 @@ impl Drop for Member {
     }
 }
 
-/// A way to `url` on which everything takes `delay` longer, in each direction; lives as long as the runtime.
-pub(crate) async fn slow_way_to(url: &str, delay: Duration) -> String {
-    let target = url.trim_start_matches("http://").to_owned();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let here = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((from, _)) = listener.accept().await {
-            let Ok(to) = tokio::net::TcpStream::connect(&target).await else { continue };
-            let ((from_read, from_write), (to_read, to_write)) = (from.into_split(), to.into_split());
-            tokio::spawn(carry(from_read, to_write, delay));
-            tokio::spawn(carry(to_read, from_write, delay));
-        }
-    });
-    here
-}
-
-async fn carry(from: OwnedReadHalf, to: OwnedWriteHalf, delay: Duration) {
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some((at, bytes)) = told.recv().await {
-            tokio::time::sleep_until(at).await;
-            write_all(&to, bytes).await;
-        }
-    });
-    loop {
-        let mut bytes = vec![0; 16 * 1024];
-        if from.readable().await.is_err() {
-            return;
-        }
-        match from.try_read(&mut bytes) {
-            Ok(n @ 1..) => {
-                bytes.truncate(n);
-                let _gone = tell.send((Instant::now() + delay, bytes));
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-            Ok(0) | Err(_) => return,
-        }
-    }
-}
-
-async fn write_all(to: &OwnedWriteHalf, bytes: Vec<u8>) {
-    let mut rest = bytes.as_slice();
-    while !rest.is_empty() && to.writable().await.is_ok() {
-        match to.try_write(rest) {
-            Ok(n) => rest = &rest[n..],
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
-    }
-}
-
 /// Ports that were free a moment ago, all different, below those that the kernel gives to whoever asks for any.
 pub(crate) fn free_urls(n: usize) -> Vec<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -193,4 +229,16 @@ pub(crate) fn free_urls(n: usize) -> Vec<String> {
     let ports = std::iter::repeat_with(|| start + NEXT.fetch_add(1, Relaxed) % 100);
     let free = ports.filter(|port| TcpListener::bind(format!("127.0.0.1:{port}")).is_ok());
     free.take(n).map(|port| format!("http://127.0.0.1:{port}")).collect()
+}
+
+/// An address of this machine that is not on loopback, as etcd's members have; says so if there is none.
+pub(crate) fn address() -> Option<String> {
+    // Nothing is sent: the kernel only looks which address it would use.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let found = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
+    let found = found.ok().map(|a| a.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
+    if found.is_none() {
+        println!("skipped, because this machine has no address but loopback's");
+    }
+    found.map(|ip| ip.to_string())
 }

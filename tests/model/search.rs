@@ -11,6 +11,9 @@ use super::world::{Step, World};
 /// From one in so many states on all troubles end, to see one holder come of it.
 const RECOVERED: u64 = 509;
 
+/// So many states may wait to be looked at: each is a world of some kilobytes.
+const WAITING: usize = 400_000;
+
 /// What a search found.
 #[derive(Default)]
 pub(super) struct Found {
@@ -47,7 +50,7 @@ struct Search<'a> {
     found: Found,
 }
 
-/// Looks at every state from `start` on, at most `most` of them.
+/// Looks at every state from `start` on, at most `most` of them, and as far as memory goes.
 pub(super) fn every_state(start: &World, most: usize) -> Found {
     let found = Search::new(start, First::Depth).run(most);
     if found.wrong.is_some() { shortest(start, most) } else { found }
@@ -78,7 +81,7 @@ impl<'a> Search<'a> {
                 self.go(id, &world, step);
             }
             self.found.states = self.seen.len();
-            if self.found.wrong.is_some() || self.found.states >= most {
+            if self.found.wrong.is_some() || self.found.states >= most || self.queue.len() > WAITING {
                 return self.found;
             }
         }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, KvClient, LeaseClient, WatchClient};
+use etcd_client::{Client, ClusterClient, ConnectOptions, KvClient, LeaseClient, WatchClient};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
@@ -31,6 +31,7 @@ pub(super) struct Link {
     pub(super) id: u32,
     pub(super) kv: KvClient,
     pub(super) lease: LeaseClient,
+    pub(super) cluster: ClusterClient,
     /// Asks for an end of the stream when the member sees no leader: a watch there would be silent.
     pub(super) watch: WatchClient,
     /// What the member says it is.
@@ -69,6 +70,7 @@ async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'st
         id,
         kv: plain.kv_client().max_decoding_message_size(LARGEST_ANSWER),
         lease: plain.lease_client(),
+        cluster: plain.cluster_client(),
         watch: with_leader.watch_client().max_decoding_message_size(LARGEST_ANSWER),
         version,
         logs_in: access.login.is_some(),

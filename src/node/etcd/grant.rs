@@ -85,7 +85,7 @@ async fn least(shared: &Shared, granting: &Granting) -> Result<i64, Failure> {
     let asked = ask(shared, 1).await?;
     tracing::debug!(least = asked.ttl, "the least TTL that etcd grants, in seconds");
     granting.least.store(asked.ttl, SeqCst);
-    if let Some(link) = shared.members.lines[shared.members.first()].link() {
+    if let Some(link) = shared.members.line(shared.members.first()).link() {
         tokio::spawn(revoke(link.lease.clone(), asked.lease.0));
     }
     Ok(asked.ttl)
@@ -93,7 +93,7 @@ async fn least(shared: &Shared, granting: &Granting) -> Result<i64, Failure> {
 
 async fn ask(shared: &Shared, seconds: i64) -> Result<Granted, Failure> {
     let members = &shared.members;
-    members.ask_in_turn(members.lines.len(), BOUND, |link| ask_one(link, seconds)).await
+    members.ask_in_turn(members.count(), BOUND, |link| ask_one(link, seconds)).await
 }
 
 /// Asks one member. The call goes on in a task when nobody waits for it any more, so that its lease can be revoked.

@@ -3,11 +3,11 @@
 //! It never balances and never tries another member. Callers bound their own calls and say when one failed;
 //! a fresh channel is then made, with back-off, while they go elsewhere.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::connect::{Link, connect};
@@ -26,40 +26,108 @@ const SILENCES: u32 = 3;
 /// How often a member that cannot be used as things are is told.
 const UNFIT: Duration = Duration::from_secs(600);
 
+/// No two connections have one number, whatever lines they are of.
+static NEXT_LINK: AtomicU32 = AtomicU32::new(1);
+
 enum State {
     /// Being connected; worth waiting for.
     Connecting,
     Up(Arc<Link>),
     /// The last try failed; the next one comes with back-off.
     Down(Arc<str>),
+    /// No member any more, for ever.
+    Retired,
+}
+
+/// Who answers there, as its answers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    pub(super) cluster: u64,
+    pub(super) member: u64,
 }
 
 /// One member.
 pub(super) struct Line {
-    /// As configured, for people.
+    /// As configured, or as etcd's list has it.
     pub(super) url: String,
+    /// By the operator.
+    pub(super) configured: bool,
     state: watch::Sender<State>,
     /// Calls in a row that were not answered.
     silences: AtomicU32,
     /// The connection that must be replaced, once its successor is up.
     outworn: watch::Sender<u32>,
+    /// It said that it is a learner, which serves nobody.
+    learner: AtomicBool,
+    /// Who answered there last, and over which connection; of a member that was found, who shall answer there.
+    who: Mutex<(Option<Who>, u32)>,
+    /// Told when a connection came about or broke.
+    news: Arc<Notify>,
 }
 
 impl Line {
-    pub(super) fn new(url: &str) -> Self {
+    /// By the operator.
+    pub(super) fn configured(url: &str, news: &Arc<Notify>) -> Self {
         Self {
             url: url.to_owned(),
+            configured: true,
             state: watch::Sender::new(State::Connecting),
             silences: AtomicU32::new(0),
             outworn: watch::Sender::new(0),
+            learner: AtomicBool::new(false),
+            who: Mutex::default(),
+            news: Arc::clone(news),
         }
+    }
+
+    /// From etcd's list.
+    pub(super) fn found(url: &str, who: Who, news: &Arc<Notify>) -> Self {
+        Self { configured: false, who: Mutex::new((Some(who), 0)), ..Self::configured(url, news) }
+    }
+
+    /// Whether it is reached with TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        Address::parse(&self.url).is_some_and(|address| address.tls)
+    }
+
+    /// That one answered over this connection.
+    pub(super) fn is(&self, who: Who, link: &Link) {
+        // A learner would not have answered.
+        self.learner.store(false, Relaxed);
+        *self.who.lock().unwrap_or_else(PoisonError::into_inner) = (Some(who), link.id);
+    }
+
+    /// Whether it is known who answers over this connection.
+    pub(super) fn is_known_over(&self, link: &Link) -> bool {
+        !self.learner.load(Relaxed) && self.who.lock().unwrap_or_else(PoisonError::into_inner).1 == link.id
+    }
+
+    /// The id of the member.
+    pub(super) fn member(&self) -> Option<u64> {
+        self.who.lock().unwrap_or_else(PoisonError::into_inner).0.map(|who| who.member)
+    }
+
+    /// It is no member any more: its connection and its keeper end.
+    pub(super) fn retire(&self) {
+        self.state.send_replace(State::Retired);
+    }
+
+    /// Whether it is no member any more.
+    pub(super) fn is_retired(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Retired)
+    }
+
+    async fn retired(&self) {
+        let mut state = self.state.subscribe();
+        // Dropped at once: it locks the state.
+        drop(state.wait_for(|s| matches!(s, State::Retired)).await);
     }
 
     /// The connection, if it is up.
     pub(super) fn link(&self) -> Option<Arc<Link>> {
         match &*self.state.borrow() {
             State::Up(link) => Some(Arc::clone(link)),
-            State::Connecting | State::Down(_) => None,
+            State::Connecting | State::Down(_) | State::Retired => None,
         }
     }
 
@@ -75,18 +143,27 @@ impl Line {
         match settled.as_deref() {
             Ok(State::Up(link)) => Ok(Arc::clone(link)),
             Ok(State::Down(why)) => Err(Failure::NotConnected(Arc::clone(why))),
+            Ok(State::Retired) => Err(Failure::NotConnected("no member any more".into())),
             Ok(State::Connecting) | Err(_) => Err(Failure::NotConnected("stopping".into())),
         }
     }
 
-    /// Whether the last call to this member went without an answer.
+    /// Whether the last call to this member went without an answer, or it serves nobody.
     pub(super) fn doubtful(&self) -> bool {
-        self.silences.load(Relaxed) > 0
+        self.silences.load(Relaxed) > 0 || self.learner.load(Relaxed)
     }
 
     /// A call was answered.
     pub(super) fn answered(&self) {
         self.silences.store(0, Relaxed);
+        self.learner.store(false, Relaxed);
+    }
+
+    /// A call was not carried out: if that is a learner's word, others are asked first until it is none.
+    pub(super) fn refused(&self, failure: &Failure) {
+        if matches!(failure, Failure::Refused(said) if said.contains("not supported for learner")) {
+            self.learner.store(true, Relaxed);
+        }
     }
 
     /// No answer for longer than usual: others are asked first for now.
@@ -96,6 +173,7 @@ impl Line {
 
     /// A call over `link` failed: makes a new connection if this one is to blame.
     pub(super) fn failed(&self, link: &Link, failure: &Failure) {
+        self.refused(failure);
         let dead = match failure {
             Failure::Broken(_) => true,
             Failure::Silent(_) => self.silences.fetch_add(1, Relaxed) + 1 >= SILENCES,
@@ -124,6 +202,7 @@ impl Line {
             }
             current
         });
+        self.news.notify_one();
     }
 
     /// Returns when another connection than this one is up.
@@ -134,17 +213,26 @@ impl Line {
         }
     }
 
-    /// Keeps the connection up, for ever. What is good stays in use until what shall replace it is up.
+    /// Keeps the connection up, until the line is retired.
     pub(super) async fn keep(&self, credentials: &Credentials, versions: &Known) {
+        tokio::select! {
+            () = self.keep_up(credentials, versions) => {}
+            () = self.retired() => {}
+        }
+    }
+
+    /// What is good stays in use until what shall replace it is up.
+    async fn keep_up(&self, credentials: &Credentials, versions: &Known) {
         let Some(address) = Address::parse(&self.url) else {
             tracing::error!(member = %self.url, "this is no usable etcd endpoint");
-            self.state.send_replace(State::Down("this is no usable endpoint".into()));
+            self.down_unless_up("this is no usable endpoint".into());
             return std::future::pending().await;
         };
         let mut held = credentials.subscribe();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let mut unfit = Unfit::default();
-        for id in 1.. {
+        loop {
+            let id = NEXT_LINK.fetch_add(1, Relaxed);
             let access = self.access(&mut held).await;
             match connect(&address, &access, id).await {
                 Ok(link) => {
@@ -154,7 +242,7 @@ impl Line {
                     }
                     unfit.over(&self.url);
                     let since = Instant::now();
-                    self.state.send_replace(State::Up(Arc::new(link)));
+                    self.up(link);
                     self.until_worn_out(id, &mut held).await;
                     if since.elapsed() >= SHORT_LIFE {
                         backoff.reset();
@@ -201,9 +289,20 @@ impl Line {
         tracing::debug!(member = %self.url, up = self.is_up(), "a new connection is to be made");
     }
 
+    fn up(&self, link: Link) {
+        self.state.send_if_modified(|state| {
+            let up = !matches!(state, State::Retired);
+            if up {
+                *state = State::Up(Arc::new(link));
+            }
+            up
+        });
+        self.news.notify_one();
+    }
+
     fn down_unless_up(&self, why: Arc<str>) {
         self.state.send_if_modified(|state| {
-            let down = !matches!(state, State::Up(_));
+            let down = !matches!(state, State::Up(_) | State::Retired);
             if down {
                 *state = State::Down(why);
             }

@@ -2,17 +2,18 @@
 //!
 //! Shared by every task of the adapter. It knows who answered last, not what the answers mean.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::connect::Link;
 use super::credentials::Credentials;
 use super::failure::Failure;
-use super::line::Line;
-use super::version::Known;
+use super::line::{Line, Who};
+use super::{discover, home, version};
 use crate::config;
 
 /// How long a call may take.
@@ -31,35 +32,98 @@ impl Bound {
     }
 }
 
-/// The cluster's members.
+/// The place of the first endpoint: this node's own member, as a rule.
+pub(super) const HOME: usize = 0;
+/// So many members at the most, retired ones too until their places are needed.
+const PLACES: usize = 64;
+
+/// The cluster's members, each at a place that stays its own for as long as it is a member.
 pub(super) struct Members {
-    pub(super) lines: Vec<Line>,
+    lines: RwLock<Vec<Arc<Line>>>,
     /// Who is asked first: the last one known to be good.
     first: watch::Sender<usize>,
+    /// A connection came about or broke.
+    news: Arc<Notify>,
     /// Who we are for all of them.
     credentials: Credentials,
-    versions: Known,
+    versions: version::Known,
+    /// What our keys begin with.
+    pub(super) prefix: String,
+    discover: bool,
 }
 
 impl Members {
     pub(super) fn new(config: &config::Etcd) -> Arc<Self> {
-        let lines = config.endpoints.iter().map(|url| Line::new(url)).collect();
-        let (credentials, versions) = (Credentials::new(config), Known::default());
-        Arc::new(Self { lines, first: watch::Sender::new(0), credentials, versions })
+        let news = Arc::default();
+        let lines = config.endpoints.iter().map(|url| Arc::new(Line::configured(url, &news))).collect();
+        Arc::new(Self {
+            lines: RwLock::new(lines),
+            first: watch::Sender::new(HOME),
+            news,
+            credentials: Credentials::new(config),
+            versions: version::Known::default(),
+            prefix: config.prefix.clone(),
+            discover: config.discover,
+        })
     }
 
-    /// The tasks that keep the connections up, and what they are made with.
-    pub(super) fn keepers(self: &Arc<Self>) -> impl Iterator<Item = impl Future<Output = ()> + Send + use<>> {
-        let members = Arc::clone(self);
-        (0..=self.lines.len()).map(move |i| {
-            let members = Arc::clone(&members);
-            async move {
-                match members.lines.get(i) {
-                    Some(line) => line.keep(&members.credentials, &members.versions).await,
-                    None => members.credentials.keep().await,
-                }
-            }
-        })
+    /// The tasks that find members, keep the connections up, and keep what they are made with.
+    pub(super) fn keepers(self: &Arc<Self>) -> [BoxFuture<'static, ()>; 3] {
+        let (credentials, found, home) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        let discover = self.discover;
+        [
+            Box::pin(async move { credentials.credentials.keep().await }),
+            Box::pin(discover::run(found, discover)),
+            Box::pin(home::run(home)),
+        ]
+    }
+
+    /// Keeps one connection up, until its line is retired.
+    pub(super) async fn keep(self: Arc<Self>, line: Arc<Line>) {
+        line.keep(&self.credentials, &self.versions).await;
+    }
+
+    /// Returns when a connection came about or broke since the last time.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// The member at that place; a place once given is never empty.
+    pub(super) fn line(&self, place: usize) -> Arc<Line> {
+        Arc::clone(&self.read()[place])
+    }
+
+    /// All members with their places.
+    pub(super) fn lines(&self) -> Vec<(usize, Arc<Line>)> {
+        let lines = self.read();
+        lines.iter().enumerate().filter(|(_, line)| !line.is_retired()).map(|(i, line)| (i, Arc::clone(line))).collect()
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.lines().len()
+    }
+
+    /// A member that was found, at a new place or a retired one's; none if there are too many.
+    pub(super) fn add(&self, url: &str, who: Who) -> Option<Arc<Line>> {
+        let line = Arc::new(Line::found(url, who, &self.news));
+        let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() < PLACES {
+            lines.push(Arc::clone(&line));
+        } else {
+            *lines.iter_mut().find(|line| line.is_retired())? = Arc::clone(&line);
+        }
+        Some(line)
+    }
+
+    /// It is no member any more.
+    pub(super) fn retire(&self, place: usize) {
+        self.line(place).retire();
+        self.avoid(place);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<Line>>> {
+        self.lines.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who is asked first.
@@ -72,7 +136,7 @@ impl Members {
         self.first.send_if_modified(|first| {
             let news = *first != member;
             if news {
-                tracing::debug!(member = %self.lines[member].url, "this member is asked first now");
+                tracing::debug!(member = %self.line(member).url, "this member is asked first now");
                 *first = member;
             }
             news
@@ -89,11 +153,11 @@ impl Members {
 
     /// Everybody, in the order to ask: connected before not, silent ones after others, from the first on.
     pub(super) fn in_order(&self) -> Vec<usize> {
-        let n = self.lines.len();
-        let first = self.first();
-        let mut order: Vec<usize> = (0..n).map(|i| (first + i) % n).collect();
-        order.sort_by_key(|&i| (!self.lines[i].is_up(), self.lines[i].doubtful()));
-        order
+        let (lines, first) = (self.lines(), self.first());
+        let (before, from) = lines.split_at(lines.partition_point(|(place, _)| *place < first));
+        let mut order: Vec<_> = from.iter().chain(before).collect();
+        order.sort_by_key(|(_, line)| (!line.is_up(), line.doubtful()));
+        order.into_iter().map(|(place, _)| *place).collect()
     }
 
     /// A call to `member` failed by its own fault: another one is asked first.
@@ -116,7 +180,7 @@ impl Members {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let line = &self.lines[member];
+        let line = self.line(member);
         let mut used = None;
         let whole = async {
             let link = line.wait().await?;
@@ -152,18 +216,22 @@ impl Members {
             result = self.ask(member, bound, &call).await;
             match &result {
                 Ok(_) | Err(Failure::LeaseNotFound) => {
-                    self.prefer_over_failed(n, member);
+                    if n > 0 {
+                        self.prefer(member);
+                    }
                     break;
                 }
-                Err(failure) => tracing::debug!(member = %self.lines[member].url, "a call failed: {failure}"),
+                Err(failure) => tracing::debug!(member = %self.line(member).url, "a call failed: {failure}"),
             }
         }
         result
     }
 
-    /// Who answered after others had failed is asked first from now on.
-    fn prefer_over_failed(&self, failed: usize, member: usize) {
-        if failed > 0 {
+    /// A member answered what so many others were asked as well. It is asked first from now on, but if nobody else was
+    /// asked and the first is well: an answer that was under way when home became the first must not undo that.
+    pub(super) fn answered_beside(&self, others: usize, member: usize) {
+        let first = self.line(self.first());
+        if others > 0 || !first.is_up() || first.doubtful() {
             self.prefer(member);
         }
     }
@@ -191,10 +259,45 @@ mod tests {
     #[test]
     fn silent_members_come_last() {
         let m = three();
-        m.lines[0].late();
-        m.lines[2].late();
-        m.lines[2].answered();
+        m.line(0).late();
+        m.line(2).late();
+        m.line(2).answered();
         assert_eq!(m.in_order(), [1, 2, 0]);
+    }
+
+    #[test]
+    fn an_answer_changes_who_is_first_only_if_the_first_is_not_well() {
+        let m = three();
+        m.answered_beside(0, 1);
+        assert_eq!(m.first(), 1, "nobody is connected");
+        m.answered_beside(1, 2);
+        assert_eq!(m.first(), 2);
+    }
+
+    #[test]
+    fn places_stay_and_are_given_again_only_when_there_are_no_others() {
+        let m = three();
+        let who = |member| Who { cluster: 1, member };
+        for n in 3..PLACES as u64 {
+            assert!(m.add(&format!("http://m{n}"), who(n)).is_some());
+        }
+        assert!(m.add("http://too-many", who(99)).is_none());
+        m.prefer(5);
+        m.retire(5);
+        assert_ne!(m.first(), 5);
+        assert!(!m.in_order().contains(&5));
+        assert_eq!((m.line(5).url.as_str(), m.count()), ("http://m5", PLACES - 1));
+        assert!(m.add("http://new", who(100)).is_some());
+        assert_eq!((m.line(5).url.as_str(), m.count()), ("http://new", PLACES));
+    }
+
+    #[test]
+    fn a_learner_comes_last_until_it_answers() {
+        let m = three();
+        m.line(0).refused(&Failure::Refused("etcdserver: rpc not supported for learner".into()));
+        assert_eq!(m.in_order(), [1, 2, 0]);
+        m.line(0).answered();
+        assert_eq!(m.in_order(), [0, 1, 2]);
     }
 
     #[tokio::test]

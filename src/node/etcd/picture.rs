@@ -45,7 +45,7 @@ struct Rounds {
 
 /// Tells the picture, for ever.
 pub(super) async fn run(shared: Arc<Shared>, again: Arc<Notify>) {
-    if shared.members.lines.is_empty() {
+    if shared.members.count() == 0 {
         return;
     }
     let backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
@@ -69,7 +69,7 @@ impl Rounds {
             End::Ordered | End::Left => {}
             End::Compacted => self.backoff.pause().await,
             End::Failed(failure) => {
-                tracing::debug!(member = %shared.members.lines[member].url, "the picture broke: {failure}");
+                tracing::debug!(member = %shared.members.line(member).url, "the picture broke: {failure}");
                 shared.members.avoid(member);
                 self.backoff.pause().await;
             }
@@ -85,8 +85,8 @@ impl Rounds {
             }
         };
         let since = Instant::now();
-        let shared = Arc::clone(&self.shared);
-        let replaced = shared.members.lines[member].moved_on_from(link.id);
+        let line = self.shared.members.line(member);
+        let replaced = line.moved_on_from(link.id);
         let end = tokio::select! {
             end = self.watch(member, link, revision) => end,
             () = self.again.notified() => End::Ordered,
@@ -153,15 +153,15 @@ impl Rounds {
     }
 
     fn broke(&self, member: usize, link: &Link, failure: Failure) -> End {
-        self.shared.members.lines[member].failed(link, &failure);
+        self.shared.members.line(member).failed(link, &failure);
         End::Failed(failure)
     }
 
     /// A member that fails is no news while another answers.
     fn tell_unreachable(&mut self, member: usize, failure: &Failure) {
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= self.shared.members.lines.len() && self.unreachable.again() {
-            let member = &self.shared.members.lines[member].url;
+        if self.failures >= self.shared.members.count() && self.unreachable.again() {
+            let member = &self.shared.members.line(member).url;
             tracing::warn!(member, "etcd does not answer: {}", failure.in_words(&self.shared.config));
         }
     }

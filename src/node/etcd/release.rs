@@ -103,7 +103,7 @@ async fn once(shared: &Shared, old: LeaseId, who: &Who) -> Result<Release, Failu
     }
     let members = &shared.members;
     let read = |link: Arc<Link>| async move { answer::read_all(&mut link.kv.clone(), &shared.prefix).await };
-    let picture = members.ask_in_turn(members.lines.len(), BOUND, read).await?;
+    let picture = members.ask_in_turn(members.count(), BOUND, read).await?;
     let words = words(&picture.entries, old);
     let record = (!words.is_empty()).then(|| NodeRecord {
         node: who.node.clone(),

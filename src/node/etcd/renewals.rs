@@ -6,6 +6,7 @@
 //! ones on to the next leader.
 //! Nothing here waits for a connection to be made.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,14 +36,14 @@ struct Renewals {
     shared: Arc<Shared>,
     requests: Requests,
     /// By member: streams on which no request is open.
-    idle: Vec<Option<Renewer>>,
+    idle: BTreeMap<usize, Renewer>,
     open: FuturesUnordered<BoxFuture<'static, Back>>,
 }
 
 /// Renews when ordered to, for ever.
 pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<LeaseId>) {
-    let idle = shared.members.lines.iter().map(|_| None).collect();
-    let mut this = Renewals { shared, requests: Requests::default(), idle, open: FuturesUnordered::new() };
+    let open = FuturesUnordered::new();
+    let mut this = Renewals { shared, requests: Requests::default(), idle: BTreeMap::new(), open };
     loop {
         let late_at = this.requests.late_at();
         tokio::select! {
@@ -71,15 +72,15 @@ impl Renewals {
         let Some((order, lease)) = self.requests.unanswered() else { return };
         let (members, sent) = (&self.shared.members, Instant::now());
         let free = |&i: &usize| self.requests.may_ask(i, sent);
-        let next = members.in_order().into_iter().filter(free).find_map(|i| Some((i, members.lines[i].link()?)));
-        let Some((member, link)) = next else { return };
-        let mut renewer = self.idle[member].take().unwrap_or_else(|| Renewer::new(member));
+        let connected = |i: usize| Some((i, members.line(i))).and_then(|(i, line)| Some((i, line.link()?, line)));
+        let next = members.in_order().into_iter().filter(free).find_map(connected);
+        let Some((member, link, line)) = next else { return };
+        let mut renewer = self.idle.remove(&member).unwrap_or_else(|| Renewer::new(member));
         self.requests.sent(member, sent);
         let shared = Arc::clone(&self.shared);
         self.open.push(Box::pin(async move {
             let bound = shared.ttl();
             let result = timeout(bound, renewer.pair(&link, &shared, lease)).await;
-            let line = &shared.members.lines[member];
             if result.is_err() {
                 // A whole TTL without a word: TCP may be waiting to send again long after the network is back.
                 renewer.give_up();
@@ -97,7 +98,7 @@ impl Renewals {
     /// Somebody has not answered: another is asked as well, and first from now on if it is quicker.
     fn late(&mut self) {
         for member in self.requests.take_late(Instant::now()) {
-            self.shared.members.lines[member].late();
+            self.shared.members.line(member).late();
         }
         self.ask_next();
     }
@@ -105,14 +106,14 @@ impl Renewals {
     async fn came_back(&mut self, back: Back) {
         let member = back.renewer.member;
         self.requests.came_back(member, back.sent);
-        self.idle[member] = Some(back.renewer);
+        self.idle.insert(member, back.renewer);
         match back.result {
             Ok(pair) => {
-                tracing::trace!(member = %self.shared.members.lines[member].url, took = ?back.took, "renewed");
+                tracing::trace!(member = %self.shared.members.line(member).url, took = ?back.took, "renewed");
                 self.requests.learn(back.took);
                 self.shared.learn_ttl(pair.ttl);
-                if self.requests.answered(back.order) {
-                    self.shared.members.prefer(member);
+                if let Some(asked) = self.requests.answered(back.order) {
+                    self.shared.members.answered_beside(asked.saturating_sub(1), member);
                 }
                 self.shared.report(Event::PairAnswered(pair)).await;
             }
@@ -123,7 +124,7 @@ impl Renewals {
             }
             // Whichever order it was sent for: the newest one may be waiting for this member, too.
             Err(failure) => {
-                tracing::debug!(member = %self.shared.members.lines[member].url, "a renewal failed: {failure}");
+                tracing::debug!(member = %self.shared.members.line(member).url, "a renewal failed: {failure}");
                 self.ask_next();
             }
         }

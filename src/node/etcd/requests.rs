@@ -102,9 +102,9 @@ impl Requests {
         self.open[member].retain(|o| o.sent != sent);
     }
 
-    /// That order was answered: whether it is the newest one, and was not answered before.
-    pub(super) fn answered(&mut self, number: u64) -> bool {
-        self.order.take_if(|o| o.number == number).is_some()
+    /// That order was answered: how many were asked for it, if it is the newest one and was not answered before.
+    pub(super) fn answered(&mut self, number: u64) -> Option<usize> {
+        self.order.take_if(|o| o.number == number).map(|o| o.asked.len())
     }
 
     /// A pair took so long. Slow answers are learnt quickly, so that a slow etcd is not asked twice for long; quick ones
@@ -211,8 +211,10 @@ mod tests {
         r.order(LeaseId(1));
         r.order(LeaseId(2));
         assert_eq!(r.unanswered(), Some((2, LeaseId(2))));
-        assert_eq!([r.answered(1), r.answered(2), r.answered(2)], [false, true, false]);
-        assert!(!r.may_ask(0, Instant::now()), "nothing is asked for without an order");
+        r.sent(0, Instant::now());
+        r.sent(1, Instant::now());
+        assert_eq!([r.answered(1), r.answered(2), r.answered(2)], [None, Some(2), None]);
+        assert!(!r.may_ask(2, Instant::now()), "nothing is asked for without an order");
     }
 
     #[test]

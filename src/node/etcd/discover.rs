@@ -1,0 +1,157 @@
+//! Keeps the ways to all members, and finds members that nobody named through etcd's own list.
+//!
+//! One task, owner of the lines' keepers. It asks who is connected, with a bound and in the background: no renewal waits for
+//! it, and a list that cannot be had changes nothing. [`super::roster`] judges the answers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::connect::Link;
+use super::failure::Failure;
+use super::line::{Line, Who};
+use super::members::Members;
+use super::roster::{Known, Listed, Roster, Unfit, usable};
+
+/// How often the list is asked for while nothing happens.
+const EVERY: Duration = Duration::from_secs(30);
+/// At the least between two looks, whatever happens.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Members answer from memory.
+const BOUND: Duration = Duration::from_secs(1);
+/// So many URLs that are of no use are told; and no more of each than this.
+const TOLD: usize = 32;
+const SHOWN: usize = 80;
+
+struct Discovery {
+    members: Arc<Members>,
+    roster: Roster,
+    keepers: JoinSet<()>,
+    tls: bool,
+    /// That the list cannot be had was told.
+    refusal_told: bool,
+    unfit_told: BTreeSet<String>,
+}
+
+/// Keeps and finds members, for ever.
+pub(super) async fn run(members: Arc<Members>, discover: bool) {
+    let tls = members.lines().iter().any(|(_, line)| line.has_tls());
+    let (roster, keepers) = (Roster::new(tls), JoinSet::new());
+    let mut this = Discovery { members, roster, keepers, tls, refusal_told: false, unfit_told: BTreeSet::new() };
+    for (_, line) in this.members.lines() {
+        this.keep(line);
+    }
+    if !discover {
+        return std::future::pending().await;
+    }
+    loop {
+        // Also when a connection came about or broke.
+        let _quiet = timeout(EVERY, this.members.news()).await;
+        this.look().await;
+        while this.keepers.try_join_next().is_some() {}
+        sleep(PAUSE).await;
+    }
+}
+
+impl Discovery {
+    fn keep(&mut self, line: Arc<Line>) {
+        self.keepers.spawn(Arc::clone(&self.members).keep(line));
+    }
+
+    /// Asks for the list, the best member first; and those who they are whom nobody asked yet.
+    async fn look(&mut self) {
+        let (mut list, mut refused) = (None, None);
+        for place in self.members.in_order() {
+            let line = self.members.line(place);
+            let Some(link) = line.link() else { continue };
+            if list.is_some() && line.is_known_over(&link) {
+                continue;
+            }
+            match ask(&link).await {
+                Ok((who, listed)) => {
+                    line.is(who, &link);
+                    list = list.or(Some((who, listed)));
+                }
+                Err(failure) => {
+                    line.refused(&failure);
+                    refused = Some((line, failure));
+                }
+            }
+        }
+        match (list, refused) {
+            (Some((who, listed)), _) => {
+                self.refusal_told = false;
+                self.tell_unfit(&listed);
+                self.take(who.cluster, &listed);
+            }
+            (None, Some((line, failure))) => self.tell_refused(&line, &failure),
+            (None, None) => {}
+        }
+    }
+
+    fn take(&mut self, cluster: u64, listed: &[Listed]) {
+        let lines = self.members.lines();
+        let known = lines.iter().map(|(place, line)| Known {
+            place: *place,
+            url: line.url.clone(),
+            configured: line.configured,
+            member: line.member(),
+        });
+        let changes = self.roster.answered(cluster, listed, &known.collect::<Vec<_>>(), Instant::now());
+        for place in changes.retire {
+            tracing::info!(member = %self.members.line(place).url, "no member of etcd's cluster any more, or one we know");
+            self.members.retire(place);
+        }
+        for (id, url) in changes.add {
+            match self.members.add(&url, Who { cluster, member: id }) {
+                Some(line) => {
+                    tracing::info!(member = %url, id = %format_args!("{id:x}"), "found a member in etcd's list");
+                    self.keep(line);
+                }
+                None => tracing::debug!(member = %url, "a member too many"),
+            }
+        }
+    }
+
+    /// Told once: things go on with those that are known.
+    fn tell_refused(&mut self, line: &Line, failure: &Failure) {
+        if std::mem::replace(&mut self.refusal_told, true) {
+            tracing::debug!(member = %line.url, "etcd's member list cannot be had: {failure}");
+        } else {
+            tracing::info!(member = %line.url, "etcd's member list cannot be had, so no others are found: {failure}");
+        }
+    }
+
+    /// Each once.
+    fn tell_unfit(&mut self, listed: &[Listed]) {
+        let urls = listed.iter().filter(|m| !m.learner).flat_map(|m| m.urls.iter());
+        for url in urls {
+            let shown: String = url.chars().take(SHOWN).collect();
+            let Err(unfit) = usable(url, self.tls) else { continue };
+            if self.unfit_told.len() >= TOLD || !self.unfit_told.insert(shown.clone()) {
+                continue;
+            }
+            match unfit {
+                Unfit::OtherTransport => {
+                    tracing::info!(url = ?shown, tls = self.tls, "passed over in etcd's list: it is not reached as the endpoints are");
+                }
+                Unfit::OwnMachine => {
+                    tracing::debug!(url = ?shown, "passed over in etcd's list: that would be this machine")
+                }
+                Unfit::Junk => tracing::info!(url = ?shown, "passed over in etcd's list: no address to connect to"),
+            }
+        }
+    }
+}
+
+async fn ask(link: &Link) -> Result<(Who, Vec<Listed>), Failure> {
+    let answer = timeout(BOUND, link.cluster.clone().member_list()).await.map_err(|_| Failure::Silent(BOUND))??;
+    let header = answer.header().ok_or_else(|| Failure::Broken("an answer without a header".into()))?;
+    let who = Who { cluster: header.cluster_id(), member: header.member_id() };
+    let listed =
+        answer.members().iter().map(|m| Listed { id: m.id(), learner: m.is_learner(), urls: m.client_urls().to_vec() });
+    Ok((who, listed.collect()))
+}
