@@ -72,7 +72,9 @@ fn judge_etcd(config: &Config) {
     let etcd = &config.etcd;
     assert!((1..=32).contains(&etcd.endpoints.len()));
     assert_eq!(etcd.endpoints.iter().collect::<BTreeSet<_>>().len(), etcd.endpoints.len(), "a member twice");
-    assert!(etcd.endpoints.iter().all(|url| url.starts_with("unix") || (url.starts_with("http") && !url.contains('@'))));
+    assert!(
+        etcd.endpoints.iter().all(|url| url.starts_with("unix") || (url.starts_with("http") && !url.contains('@')))
+    );
     let prefix = &etcd.prefix;
     assert!((1..=128).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_graphic()));
     assert!(!prefix.starts_with('/') && !prefix.ends_with('/'));

@@ -93,7 +93,9 @@ fn passes(frame: &[u8], vip: IpAddr) -> bool {
 
 fn sieve(vip: IpAddr) -> (UnixDatagram, UnixDatagram) {
     let (to, from) = UnixDatagram::pair().expect("there are sockets");
-    SockRef::from(&from).attach_filter(&filter::claims_of(&[neighbour_of(vip), vip])).expect("the kernel takes the program");
+    SockRef::from(&from)
+        .attach_filter(&filter::claims_of(&[neighbour_of(vip), vip]))
+        .expect("the kernel takes the program");
     from.set_nonblocking(true).expect("a socket can be told not to block");
     (to, from)
 }

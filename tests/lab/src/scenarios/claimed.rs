@@ -1,6 +1,7 @@
 //! A neighbour on the segment uses the VIP that a node holds.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -52,7 +53,8 @@ pub(super) fn claimed(lab: &Context) -> Result<()> {
 
 /// What stands for the VIP in etcd, revisions and all.
 fn candidates(world: &World) -> Result<String> {
-    let listed = shell::output(world.etcdctl().args(["get", "--prefix", &format!("vipd/{VIP}/"), "--write-out=fields"]))?;
+    let listed =
+        shell::output(world.etcdctl().args(["get", "--prefix", &format!("vipd/{VIP}/"), "--write-out=fields"]))?;
     // The header says how far etcd is, the rest is about the keys.
     let about_keys = |line: &&str| line.contains("Key") || line.contains("Revision\" :") && !line.starts_with("\"Rev");
     Ok(listed.lines().filter(about_keys).collect::<Vec<_>>().join("\n"))
@@ -110,8 +112,9 @@ fn claim() -> Result<()> {
 
 /// The link-layer address of the lab's own leg.
 fn bridge() -> Result<Mac> {
-    let text = std::fs::read_to_string("/sys/class/net/br0/address").context("read br0's address")?;
-    let bytes: Vec<u8> = text.trim().split(':').map(|part| u8::from_str_radix(part, 16)).collect::<Result<_, _>>()?;
+    let shown = shell::output(Command::new("ip").args(["-o", "link", "show", "br0"]))?;
+    let text = shown.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).context("no link/ether")?;
+    let bytes: Vec<u8> = text.split(':').map(|part| u8::from_str_radix(part, 16)).collect::<Result<_, _>>()?;
     bytes.try_into().ok().context("a link-layer address of six bytes")
 }
 

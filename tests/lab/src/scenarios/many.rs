@@ -55,7 +55,8 @@ pub(super) fn vips(lab: &Context) -> Result<()> {
     }
     for node in &world.nodes {
         let said = fs::read_to_string(world.directory().join(format!("{}-vipd.log", node.name))).unwrap_or_default();
-        let lost: Vec<_> = said.lines().filter(|l| l.contains("not announced any more") || l.contains("sending a")).collect();
+        let lost: Vec<_> =
+            said.lines().filter(|l| l.contains("not announced any more") || l.contains("sending a")).collect();
         ensure!(lost.is_empty(), "{}: {lost:?}", node.name);
     }
     world.monitor.no_overlap(At::default(), clock::now())
@@ -104,7 +105,8 @@ fn lose(world: &mut World, heard: &Announced, holder: NodeIndex, fault: &Fault) 
     lost.last_back = back.values().map(|change| change.at.since(hit)).max().unwrap_or_default();
     for (ip, change) in back {
         let frames = frames_of(world, heard, ip, change);
-        ensure!(frames.len() == FRAMES, "{ip} on {}: {} frames", world.names(&[change.node]), frames.len());
+        // More where the kernel was late and the address had to be put again, as on a busy machine.
+        ensure!(frames.len() >= FRAMES, "{ip} on {}: {} frames", world.names(&[change.node]), frames.len());
         lost.frames += frames.len();
         lost.announced.add(frames[0].at.since(change.at));
         lost.last_heard = lost.last_heard.max(frames[0].at.since(hit));
