@@ -109,9 +109,12 @@ fn lose(world: &mut World, heard: &Announced, holder: NodeIndex, fault: &Fault) 
     }
     clock::sleep(ANNOUNCED);
     world.monitor.no_overlap(hit, clock::now())?;
-    let mut lost = Lost::default();
-    lost.first_back = back.values().map(|change| change.at.since(hit)).min().unwrap_or_default();
-    lost.last_back = back.values().map(|change| change.at.since(hit)).max().unwrap_or_default();
+    let after = back.values().map(|change| change.at.since(hit));
+    let mut lost = Lost {
+        first_back: after.clone().min().unwrap_or_default(),
+        last_back: after.max().unwrap_or_default(),
+        ..Lost::default()
+    };
     for (ip, change) in back {
         let frames = frames_of(world, heard, ip, change);
         // More where the kernel was late and the address had to be put again, as on a busy machine.
