@@ -29,6 +29,7 @@ as_root() {
 # The packages that are missing, one line.
 missing_packages() {
     has ip && has bridge || printf 'iproute2 '
+    has nft || printf 'nftables '
     has nsenter || printf 'util-linux '
     has cc || printf 'gcc libc6-dev '
     # libFuzzer is written in it.

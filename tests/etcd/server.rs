@@ -15,6 +15,8 @@ pub(crate) struct Cluster {
     dir: PathBuf,
     /// How its members are named in their list.
     host: String,
+    /// How much it may store, in bytes.
+    room: Option<usize>,
 }
 
 /// One member.
@@ -42,16 +44,37 @@ pub(crate) fn installed() -> bool {
 impl Cluster {
     /// Starts a cluster of `n` members and waits until all of them serve.
     pub(crate) fn start(n: usize) -> Self {
-        let cluster = Self::begin(n, "127.0.0.1");
+        let cluster = Self::begin(n, "127.0.0.1", None);
         cluster.wait();
         cluster
     }
 
     /// The same, but its members' list names them by this address of the machine.
     pub(crate) fn start_as(n: usize, host: &str) -> Self {
-        let cluster = Self::begin(n, host);
+        let cluster = Self::begin(n, host, None);
         cluster.wait();
         cluster
+    }
+
+    /// One member with room for so many bytes.
+    pub(crate) fn start_with_room_for(bytes: usize) -> Self {
+        let cluster = Self::begin(1, "127.0.0.1", Some(bytes));
+        cluster.wait();
+        cluster
+    }
+
+    /// Writes until it takes no more.
+    pub(crate) fn fill(&self) {
+        let value = "x".repeat(100_000);
+        for number in 0..1000 {
+            let put = self.ctl().args(["put", &format!("filler/{number}"), &value]).output().unwrap();
+            if !put.status.success() {
+                let said = String::from_utf8_lossy(&put.stderr).into_owned();
+                assert!(said.contains("database space exceeded"), "{said}");
+                return;
+            }
+        }
+        panic!("this etcd is never full");
     }
 
     /// Waits until all members serve.
@@ -67,14 +90,14 @@ impl Cluster {
         panic!("etcd does not serve, its log: {}", std::fs::read_to_string(self.dir.join("m0.log")).unwrap());
     }
 
-    fn begin(n: usize, host: &str) -> Self {
+    fn begin(n: usize, host: &str, room: Option<usize>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("vipd-etcd-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
         let peers = free_urls(n);
         let all: Vec<String> = peers.iter().enumerate().map(|(i, url)| format!("m{i}={url}")).collect();
-        let mut cluster = Self { members: Vec::new(), dir, host: host.to_owned() };
+        let mut cluster = Self { members: Vec::new(), dir, host: host.to_owned(), room };
         for peer in &peers {
             let member = cluster.spawn(peer, &all.join(","), "new");
             cluster.members.push(member);
@@ -96,6 +119,7 @@ impl Cluster {
         let process = Command::new("etcd")
             // Where it makes its sockets.
             .current_dir(&self.dir)
+            .envs(self.room.map(|bytes| ("ETCD_QUOTA_BACKEND_BYTES", bytes.to_string())))
             .args(["--name", &name, "--initial-cluster", all, "--initial-cluster-state", state])
             .args(["--listen-client-urls", &listen.join(","), "--advertise-client-urls", &listed])
             .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])

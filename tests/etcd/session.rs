@@ -163,6 +163,26 @@ async fn stepping_back_takes_the_key_and_says_the_word_but_only_for_that_create_
 }
 
 #[tokio::test]
+async fn stepping_back_takes_the_key_from_an_etcd_that_is_full() {
+    if !installed() {
+        return;
+    }
+    let cluster = Cluster::start_with_room_for(2 << 20);
+    let mut lab = Lab::start(cluster.urls());
+    let (lease, _) = lab.grant().await;
+    let (key, create) = lab.stand(lease, "10.0.0.1").await;
+    cluster.fill();
+    let word = Released { key: key.clone(), create };
+    let step_back =
+        |create| Action::StepBack { key: key.clone(), create, lease, record: node_record(vec![word.clone()]) };
+    lab.order(step_back(create + 1));
+    assert!(lab.quiet(Duration::from_millis(300), |e| matches!(e, Event::Changed { .. }).then_some(())).await);
+    lab.order(step_back(create));
+    let (_, changes) = lab.changed().await;
+    assert_eq!(changes, [Change::Deleted(key.clone())]);
+}
+
+#[tokio::test]
 async fn standing_again_where_one_stands_writes_nothing() {
     if !installed() {
         return;

@@ -113,11 +113,11 @@ async fn files_that_are_not_there_yet_are_waited_for() {
     let client = papers.client_ca.sign(Wanted::client("vipd"));
     let path = |name: &str| dir.path(name);
     let mut lab = Lab::start(&config(etcd.url(), path("ca.crt"), Some((path("client.crt"), path("client.key")))));
-    lab.said.wait_for("ca.crt\": the file is not there yet: waiting for it").await;
+    lab.said.wait_for("ca.crt\": the file is not there yet").await;
     files(&dir, &papers, &client);
     lab.said.wait_for("the files for etcd's TLS and user are all there now").await;
     lab.live().await;
-    assert_eq!(lab.said.lines("WARN").iter().filter(|line| line.contains("waiting for it")).count(), 1);
+    assert_eq!(lab.said.lines("WARN").iter().filter(|line| line.contains("waiting for a file")).count(), 1);
 }
 
 #[tokio::test]

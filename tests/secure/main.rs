@@ -7,6 +7,9 @@
 mod connecting;
 mod lab;
 mod logging_in;
+mod mistakes;
 mod paper;
 mod rotating;
+mod secrets;
 mod server;
+mod strangers;

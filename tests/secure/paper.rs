@@ -77,6 +77,14 @@ impl Wanted {
     pub(crate) fn client(name: &'static str) -> Self {
         Self { name, also: Vec::new(), for_server: false, from: -1, to: 365 }
     }
+
+    pub(crate) fn valid(self, from: Days, to: Days) -> Self {
+        Self { from, to, ..self }
+    }
+
+    pub(crate) fn named(self, also: &[&str]) -> Self {
+        Self { also: also.iter().map(ToString::to_string).collect(), ..self }
+    }
 }
 
 impl Authority {

@@ -38,6 +38,8 @@ pub(super) struct Link {
     pub(super) version: Option<Version>,
     /// Whether a user logged in for it.
     pub(super) logs_in: bool,
+    /// Whether that was for nothing, because etcd had authentication off.
+    pub(super) without_token: bool,
 }
 
 /// Connects, within a bound.
@@ -63,6 +65,7 @@ async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'st
         Some(login) => login::log_in(&channel, login).await.map_err(told)?,
         None => None,
     };
+    let (logs_in, without_token) = (access.login.is_some(), token.is_none());
     let plain = client(login::with_token(channel.clone(), token.clone()), false).await?;
     let with_leader = client(login::with_token(channel, token), true).await?;
     let version = ask_status(&plain).await.map_err(told)?;
@@ -73,7 +76,8 @@ async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'st
         cluster: plain.cluster_client(),
         watch: with_leader.watch_client().max_decoding_message_size(LARGEST_ANSWER),
         version,
-        logs_in: access.login.is_some(),
+        logs_in,
+        without_token,
     })
 }
 

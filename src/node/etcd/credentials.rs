@@ -187,11 +187,11 @@ impl Keeper<'_> {
         if !self.lacking.again() {
             return;
         }
-        let then = if in_use { "what was read before stays in use" } else { "waiting for it" };
+        let then = if in_use { "what was read before stays in use, because" } else { "waiting for a file:" };
         if lack.wake_up {
-            tracing::error!("{}: {then}", lack.text);
+            tracing::error!("{then} {}", lack.text);
         } else {
-            tracing::warn!("{}: {then}", lack.text);
+            tracing::warn!("{then} {}", lack.text);
         }
     }
 

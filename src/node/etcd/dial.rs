@@ -136,7 +136,11 @@ async fn secure(address: &Address, access: &Access, bytes: Box<dyn Bytes>) -> Re
         Ok(stream) => Ok(Box::new(stream)),
         Err(e) => Err(match tls::refusal(&e, identity.has_client_certificate) {
             Some(why) => Trouble::lasting(why),
-            None if e.kind() == io::ErrorKind::UnexpectedEof => {
+            None if matches!(
+                e.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            ) =>
+            {
                 Trouble::lasting("it closed the connection when TLS began; is it an http:// endpoint?")
             }
             None => Trouble::passing(format!("TLS failed: {}", whole(&e))),
@@ -181,6 +185,33 @@ impl Heard {
     }
 }
 
+impl Stream {
+    /// A write that failed is not told before what the other side said last has been heard: it closed the connection,
+    /// and why stands before that. The socket has failed, so its other half is ready soon.
+    fn written<T>(&mut self, result: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(e)) = &result {
+            ready!(self.hear_last_words(cx));
+            self.heard.broke(e);
+        }
+        result
+    }
+
+    fn hear_last_words(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut room = [0; 512];
+            let mut buf = ReadBuf::new(&mut room);
+            match ready!(Pin::new(&mut self.bytes).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => self.heard.hear(buf.filled()),
+                Ok(()) => return Poll::Ready(()),
+                Err(e) => {
+                    self.heard.broke(&e);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
@@ -195,11 +226,13 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.bytes).poll_write(cx, buf)
+        let result = Pin::new(&mut self.bytes).poll_write(cx, buf);
+        self.written(result, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.bytes).poll_flush(cx)
+        let result = Pin::new(&mut self.bytes).poll_flush(cx);
+        self.written(result, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

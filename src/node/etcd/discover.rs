@@ -16,8 +16,9 @@ use super::line::{Line, Who};
 use super::members::Members;
 use super::roster::{Known, Listed, Roster, Unfit, usable};
 
-/// How often the list is asked for while nothing happens.
-const EVERY: Duration = Duration::from_secs(30);
+/// How often the list is asked for while nothing happens. An operator may replace one member after the other, a dozen
+/// seconds each: who knew only those that are gone would lose its turn.
+const EVERY: Duration = Duration::from_secs(5);
 /// At the least between two looks, whatever happens.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Members answer from memory.

@@ -174,10 +174,12 @@ impl Line {
     /// A call over `link` failed: makes a new connection if this one is to blame.
     pub(super) fn failed(&self, link: &Link, failure: &Failure) {
         self.refused(failure);
+        let unknown = matches!(failure, Failure::Unknown(_));
         let dead = match failure {
             Failure::Broken(_) => true,
             Failure::Silent(_) => self.silences.fetch_add(1, Relaxed) + 1 >= SILENCES,
-            Failure::Unknown(_) if link.logs_in => {
+            // Switched on since, etcd takes a client certificate's name for the user while there is no token.
+            Failure::Unknown(_) | Failure::Denied if link.logs_in && (link.without_token || unknown) => {
                 // A new login; until it is there, what needs none goes on over this one.
                 self.outworn.send_replace(link.id);
                 false

@@ -66,9 +66,9 @@ pub(super) fn identity(ca: &Source<'_>, client: Option<(&Source<'_>, &Source<'_>
 fn roots(path: &Path, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for (i, certificate) in authorities.iter().enumerate() {
-        roots.add(certificate.clone()).map_err(|e| {
-            format!("{}: certificate {} of {} cannot be read: {e}", shown(path), i + 1, authorities.len())
-        })?;
+        roots
+            .add(certificate.clone())
+            .map_err(|_| format!("{}: certificate {} of {} in it is damaged", shown(path), i + 1, authorities.len()))?;
     }
     Ok(roots)
 }
@@ -91,7 +91,7 @@ fn pair(
         Err(Error::InconsistentKeys(_)) => {
             Err(format!("{}: the private key is not that of the certificate in {}", shown(key_path), shown(cert_path)))
         }
-        Err(e) => Err(format!("{}: the certificate cannot be read: {e}", shown(cert_path))),
+        Err(_) => Err(format!("{}: the certificate is damaged", shown(cert_path))),
     }
 }
 

@@ -51,6 +51,11 @@ pub(crate) fn now() -> At {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(At::default(), |time| At(time.into()))
 }
 
+/// The time of day, which only certificates want to know, since 1970.
+pub(crate) fn since_epoch() -> nix::Result<Duration> {
+    clock_gettime(ClockId::CLOCK_REALTIME).map(Duration::from)
+}
+
 /// Sleeps until `moment`, without drifting; returns at once if it has passed.
 pub(crate) fn sleep_until(moment: At) {
     let time = TimeSpec::from(moment.0);

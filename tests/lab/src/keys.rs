@@ -17,6 +17,7 @@ use crate::clock::{self, At};
 use crate::monitor::Monitor;
 use crate::shell;
 use crate::urgent;
+use crate::world::Client;
 
 /// A key was written or deleted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +34,7 @@ pub(crate) struct KeyEvent {
 pub(crate) struct Keys(Arc<Shared>);
 
 struct Shared {
-    endpoints: String,
+    ctl: Ctl,
     /// Looks at the addresses when a key is gone, so that their order is beyond doubt.
     monitor: Monitor,
     events: Mutex<Vec<KeyEvent>>,
@@ -43,20 +44,19 @@ struct Shared {
 
 impl Keys {
     /// Begins to watch; returns once a key written now is seen, so that nothing later can be missed.
-    pub(crate) fn watch(endpoints: &str, monitor: &Monitor) -> Result<Self> {
+    pub(crate) fn watch(ctl: Ctl, monitor: &Monitor) -> Result<Self> {
         let (events, watcher, stop) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        let (endpoints_owned, monitor) = (endpoints.to_owned(), monitor.clone());
-        let shared = Arc::new(Shared { endpoints: endpoints_owned, monitor, events, watcher, stop });
+        let shared = Arc::new(Shared { ctl, monitor: monitor.clone(), events, watcher, stop });
         let listening = Arc::clone(&shared);
         thread::Builder::new().name("keys".to_owned()).spawn(move || listening.listen())?;
         let keys = Self(shared);
-        keys.see_a_first_one(endpoints)?;
+        keys.see_a_first_one()?;
         Ok(keys)
     }
 
-    fn see_a_first_one(&self, endpoints: &str) -> Result<()> {
+    fn see_a_first_one(&self) -> Result<()> {
         for _ in 0..20 {
-            shell::output(etcdctl(endpoints).args(["put", "lab/ready", "x"]))?;
+            shell::output(self.0.ctl.command().args(["put", "lab/ready", "x"]))?;
             if clock::poll_until(Duration::from_millis(250), || !self.events().is_empty()) {
                 return Ok(());
             }
@@ -115,7 +115,7 @@ impl Shared {
     }
 
     fn start_watcher(&self, revision: u64) -> Result<ChildStdout> {
-        let mut command = etcdctl(&self.endpoints);
+        let mut command = self.ctl.command();
         command.args(["watch", "", "--prefix", "--write-out=json", &format!("--rev={revision}")]);
         command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
         let mut watcher = command.spawn().context("start `etcdctl watch`")?;
@@ -137,11 +137,26 @@ impl Shared {
     }
 }
 
-/// `etcdctl` against these members, in the API version that has leases.
-pub(crate) fn etcdctl(endpoints: &str) -> Command {
-    let mut command = Command::new("etcdctl");
-    command.env("ETCDCTL_API", "3").arg(format!("--endpoints={endpoints}"));
-    command
+/// `etcdctl` against some members, by somebody who may do anything.
+#[derive(Clone)]
+pub(crate) struct Ctl {
+    /// The members.
+    pub(crate) endpoints: String,
+    /// Who it is, where etcd asks for that.
+    pub(crate) client: Option<Client>,
+}
+
+impl Ctl {
+    /// In the API version that has leases.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").arg(format!("--endpoints={}", self.endpoints));
+        if let Some(client) = &self.client {
+            command.env("ETCDCTL_CACERT", &client.ca);
+            command.env("ETCDCTL_CERT", &client.cert).env("ETCDCTL_KEY", &client.key);
+        }
+        command
+    }
 }
 
 /// One line of `etcdctl watch --write-out=json`: `{"Events":[{"type":1,"kv":{"key":..,"value":..}}]}`, where no type

@@ -27,6 +27,7 @@ mod netlink;
 mod netns;
 mod pairs;
 mod ping;
+mod pki;
 mod probe;
 mod proxy;
 mod rows;

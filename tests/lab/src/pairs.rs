@@ -38,8 +38,13 @@ impl Pairs {
     /// Those that counted since.
     pub(crate) fn so_far(&self, world: &World) -> Vec<Pair> {
         let said = world.nodes[self.node].vipd.said_since(self.since).unwrap_or_default();
-        said.lines().filter_map(pair).collect()
+        pairs(&said)
     }
+}
+
+/// All that a log tells of.
+pub(crate) fn pairs(log: &str) -> Vec<Pair> {
+    log.lines().filter_map(pair).collect()
 }
 
 fn pair(line: &str) -> Option<Pair> {

@@ -1,13 +1,15 @@
-//! A TCP proxy between a vipd and one etcd member, whose answers can be made late, or stopped altogether; whose orders
+//! A proxy between a vipd and one etcd member, to the daemon a member and to the member the daemon (it has the keys of
+//! both), whose answers can be made late, or stopped altogether; whose orders
 //! can be held back; and whose watches can go deaf while all else goes on.
 //!
 //! A delay holds every piece of an answer for that long; later pieces do not wait for earlier ones' delay on top, as
 //! on a long line.
 
+mod end;
 mod frames;
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use self::end::End;
+pub(crate) use self::end::Terminal;
 use self::frames::{Frames, Watches};
 use crate::clock::{self, At};
 use crate::netns::NetNs;
@@ -34,15 +38,20 @@ struct Knobs {
 }
 
 impl Proxy {
-    /// Listens on `listen` in `namespace` and passes on to `member`.
-    pub(crate) fn start(namespace: &NetNs, listen: SocketAddr, member: SocketAddr) -> Result<Self> {
+    /// Listens on `listen` in `namespace` and passes on to `member`; with a `terminal`, TLS ends there and begins anew.
+    pub(crate) fn start(
+        namespace: &NetNs,
+        listen: SocketAddr,
+        member: SocketAddr,
+        terminal: Option<Terminal>,
+    ) -> Result<Self> {
         let listener = namespace.run(|| TcpListener::bind(listen).with_context(|| format!("listen on {listen}")))?;
         let proxy = Self::default();
         let (serving, namespace) = (proxy.clone(), namespace.clone());
         thread::Builder::new().name("proxy".to_owned()).spawn(move || {
             // The connections to the member are made by this thread, so they leave from the node.
             if namespace.join().is_ok() {
-                listener.incoming().flatten().for_each(|client| serving.connect(client, member));
+                listener.incoming().flatten().for_each(|client| serving.connect(client, member, terminal.as_ref()));
             }
         })?;
         Ok(proxy)
@@ -68,33 +77,39 @@ impl Proxy {
         self.0.deafenings.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn connect(&self, client: TcpStream, member: SocketAddr) {
-        let proxy = self.clone();
+    fn connect(&self, client: TcpStream, member: SocketAddr, terminal: Option<&Terminal>) {
+        let (proxy, terminal) = (self.clone(), terminal.cloned());
         // Named inside a thread that stands in the node's namespace: children of a thread share it.
-        let _ = thread::Builder::new().name("proxied".to_owned()).spawn(move || proxy.serve(client, member));
+        let _ = thread::Builder::new()
+            .name("proxied".to_owned())
+            .spawn(move || proxy.serve(client, member, terminal.as_ref()));
     }
 
-    fn serve(&self, client: TcpStream, member: SocketAddr) -> io::Result<()> {
+    fn serve(&self, client: TcpStream, member: SocketAddr, terminal: Option<&Terminal>) -> io::Result<()> {
         // A refused member is a refused client: the connection just ends.
         let server = TcpStream::connect_timeout(&member, Duration::from_secs(3))?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
-        let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
+        let (client, server) = match terminal {
+            None => (End::plain(client), End::plain(server)),
+            Some(terminal) => (terminal.accept(client)?, terminal.connect(server, member)?),
+        };
+        let (from_client, to_server) = (client.clone(), server.clone());
         let watches = Arc::new(Watches::default());
         let (asking, noted) = (self.clone(), Arc::clone(&watches));
         thread::spawn(move || {
             // Whoever hung up first, both ends are closed.
-            let _ = asking.ask(from_client, to_server, &noted);
+            let _ = asking.ask(&from_client, &to_server, &noted);
         });
         let (late, due) = channel();
         let holding = self.clone();
-        thread::spawn(move || holding.answer(&due, client));
-        self.hold(server, &late, &watches);
+        thread::spawn(move || holding.answer(&due, &client));
+        self.hold(&server, &late, &watches);
         Ok(())
     }
 
     /// Reads answers and notes when each may go on.
-    fn hold(&self, mut server: TcpStream, late: &Sender<(At, Vec<u8>)>, watches: &Watches) {
+    fn hold(&self, server: &End, late: &Sender<(At, Vec<u8>)>, watches: &Watches) {
         let (mut buffer, mut frames) = ([0; 1 << 14], Frames::default());
         while let Ok(length @ 1..) = server.read(&mut buffer) {
             let due = clock::now() + Duration::from_micros(self.0.delay_micros.load(Ordering::Relaxed));
@@ -106,11 +121,11 @@ impl Proxy {
                 break;
             }
         }
-        let _ = server.shutdown(Shutdown::Both);
+        server.shutdown();
     }
 
     /// Hands answers to the client when they are due.
-    fn answer(&self, due: &Receiver<(At, Vec<u8>)>, mut client: TcpStream) {
+    fn answer(&self, due: &Receiver<(At, Vec<u8>)>, client: &End) {
         for (at, piece) in due {
             clock::sleep_until(at);
             while self.0.frozen.load(Ordering::Relaxed) {
@@ -120,12 +135,12 @@ impl Proxy {
                 break;
             }
         }
-        let _ = client.shutdown(Shutdown::Both);
+        client.shutdown();
     }
 
     /// Questions go straight on, unless they are held back. Those are asked in the end whatever became of the client:
     /// an order whose answer nobody waits for any more may still be carried out, so its cancellation is lost here.
-    fn ask(&self, mut client: TcpStream, mut server: TcpStream, watches: &Watches) -> io::Result<()> {
+    fn ask(&self, client: &End, server: &End, watches: &Watches) -> io::Result<()> {
         const LOOK: Duration = Duration::from_millis(5);
         let (mut buffer, mut frames, mut pending) = ([0; 1 << 14], Frames::default(), Vec::new());
         let (mut held, mut open) = (false, true);
@@ -156,7 +171,8 @@ impl Proxy {
             // Hung up on at once, the member would drop what it was just asked.
             clock::sleep(Duration::from_secs(1));
         }
-        server.shutdown(Shutdown::Both)?;
-        client.shutdown(Shutdown::Both)
+        server.shutdown();
+        client.shutdown();
+        Ok(())
     }
 }

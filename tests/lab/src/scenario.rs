@@ -90,7 +90,8 @@ impl Context {
         let mut words = Vec::new();
         for log in logs {
             let text = fs::read_to_string(&log).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
+            // Every counted pair is a line, where they are asked for.
+            let lines: Vec<&str> = text.lines().filter(|line| !line.contains("TRACE")).collect();
             words.push(format!("--- {}", log.file_name().unwrap_or_default().to_string_lossy()));
             words.extend(lines.iter().rev().take(LINES).rev().map(|line| (*line).to_owned()));
         }

@@ -1,7 +1,10 @@
 //! The registry: every scenario, in the order they are run. A scenario asserts what is right or wrong (overlap, who
 //! holds, order of events, generous bounds in time); figures are printed, not judged.
 
+mod calm;
+mod certificates;
 mod claimed;
+mod endpoints;
 mod etcd;
 mod frozen;
 mod guards_off;
@@ -19,7 +22,9 @@ mod shapes;
 mod silence;
 mod unit;
 mod upkeep;
+mod users;
 mod vm;
+mod vm_etcd;
 
 use crate::scenario::Scenario;
 use crate::soak;
@@ -163,6 +168,56 @@ pub(crate) const ALL: &[Scenario] = &[
         run: upkeep::defragmented,
     },
     Scenario {
+        name: "etcd-nospace",
+        about: "etcd is full and takes nothing new: the holder renews and stays, who comes then waits",
+        run: upkeep::no_space,
+    },
+    Scenario {
+        name: "etcd-plain",
+        about: "an etcd without TLS and users: a planned move, its figures beside those with",
+        run: users::plain,
+    },
+    Scenario {
+        name: "etcd-auth-on",
+        about: "etcd's RBAC is switched on under running daemons, then their password changes: nothing moves",
+        run: users::switched_on,
+    },
+    Scenario {
+        name: "etcd-cert-swap",
+        about: "the holder's client certificate is swapped again and again under load: nothing moves, the lease stays",
+        run: certificates::swapped,
+    },
+    Scenario {
+        name: "etcd-ca-rollover",
+        about: "old authority, both, certificates by the new one, new authority only: nothing moves",
+        run: certificates::rolled_over,
+    },
+    Scenario {
+        name: "etcd-cert-expired",
+        about: "the holder's certificate expires: it stays until its connections break; a fresh one heals it",
+        run: certificates::expired,
+    },
+    Scenario {
+        name: "etcd-endpoint-away",
+        about: "the nearest endpoint of three is refused, black-holed, frozen, in a minority, a learner: nothing moves",
+        run: endpoints::away,
+    },
+    Scenario {
+        name: "etcd-endpoint-mute",
+        about: "the nearest endpoint of three is mute, or answers 2 s late: nothing moves",
+        run: endpoints::mute,
+    },
+    Scenario {
+        name: "etcd-local-only",
+        about: "the daemons know their own member only, and the holder's is killed: the others are found, nothing moves",
+        run: endpoints::own_only,
+    },
+    Scenario {
+        name: "etcd-members-replaced",
+        about: "every member is replaced by one at another address, the daemons know their own only: nothing moves",
+        run: endpoints::all_replaced,
+    },
+    Scenario {
         name: "etcd-k3s",
         about: "an etcd with k3s's timeouts: the default lease is 20 s, and a killed leader moves nothing",
         run: upkeep::k3s,
@@ -258,6 +313,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: vm::clock_stepped,
     },
     Scenario {
+        name: "vm-etcd-far",
+        about: "200 ms and 5 % loss between the holder's machine and every etcd member: nothing moves",
+        run: vm_etcd::far,
+    },
+    Scenario {
         name: "vm-vlan",
         about: "a VIP on a real 802.1q subinterface: put there, announced with its tag",
         run: vm::vlan,
@@ -270,12 +330,24 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "idle", about: "what an idle daemon costs: memory, processor, size on disk", run: manners::idle },
 ];
 
-/// Those that only `--full` runs, or who names them: they prove the lab rather than the daemon.
-pub(crate) const FULL: &[Scenario] = &[Scenario {
-    name: "guards-off",
-    about: "the daemon without one of its guards: every one of them is missed by some trouble",
-    run: guards_off::all,
-}];
+/// Those that only `--full` runs, or who names them: they take their time, or prove the lab rather than the daemon.
+pub(crate) const FULL: &[Scenario] = &[
+    Scenario {
+        name: "etcd-server-cert-expired",
+        about: "the members' certificates expire: connections stand, new ones are refused by name; fresh ones heal it",
+        run: certificates::servers_expired,
+    },
+    Scenario {
+        name: "vm-etcd-clock",
+        about: "the time of day of etcd's machine is set hours ahead and back: nothing moves",
+        run: vm_etcd::clock_stepped,
+    },
+    Scenario {
+        name: "guards-off",
+        about: "the daemon without one of its guards: every one of them is missed by some trouble",
+        run: guards_off::all,
+    },
+];
 
 /// Those that `guards-off` runs in labs of their own: each says what the judge found.
 pub(crate) use guards_off::TROUBLES;

@@ -1,6 +1,7 @@
 //! Runs the small tools that build the lab (`ip`, `bridge`, `nft`, `etcdctl`) and says what they said when they fail.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -22,6 +23,20 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         bail!("`{shown}` failed ({}): {}", answer.status, said.trim());
     }
     Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+}
+
+/// Runs a command that reads `text`.
+pub(crate) fn fed(command: &mut Command, text: &str) -> Result<()> {
+    let shown = shown(command);
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = piped.spawn().with_context(|| format!("start `{shown}`"))?;
+    // Who ends before it has read all says why.
+    let fed = child.stdin.take().context("no pipe")?.write_all(text.as_bytes());
+    let answer = child.wait_with_output()?;
+    if !answer.status.success() {
+        bail!("`{shown}` failed ({}): {}", answer.status, String::from_utf8_lossy(&answer.stderr).trim());
+    }
+    fed.with_context(|| format!("feed `{shown}`"))
 }
 
 /// The command as one would type it.

@@ -70,6 +70,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) node: NodeIndex,
     /// The daemon's config.
     pub(crate) config: &'a str,
+    /// Files that the config names, found at the same paths there, for nobody but root to read.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// A machine's address on the bridge.
@@ -84,7 +86,7 @@ impl Vm {
         let (kernel, node) = (Kernel::find(machine.release)?, machine.node);
         let name = format!("v{}", node + 1);
         let initrd = lab.directory.join(format!("{name}.cpio"));
-        fs::write(&initrd, image::build(&kernel, &lab.vipd, machine.config, &TOOLS)?).context("write the initramfs")?;
+        fs::write(&initrd, image::build(&kernel, &lab.vipd, machine, &TOOLS)?).context("write the initramfs")?;
         let mut qemu = Qemu::start(&name, node, &lab.directory, &kernel, &initrd)?;
         let from = clock::now();
         let orders = qemu.connect(&lab.directory.join(format!("{name}.port")))?;
@@ -134,8 +136,14 @@ impl Vm {
 
     /// Starts the daemon. Its log goes over the second serial line to a file of the lab.
     pub(crate) fn start_vipd(&mut self) -> Result<()> {
+        self.start_vipd_saying("info")
+    }
+
+    /// The same, with what it is to log.
+    pub(crate) fn start_vipd_saying(&mut self, log: &str) -> Result<()> {
         // Through a pipe: a serial line is a terminal, slow and coloured.
-        self.sh("{ vipd run 2>&1 | cat > /dev/ttyS1; } > /dev/null 2>&1 < /dev/null &").map(|_| ())
+        let run = format!("VIPD_LOG={log} vipd run 2>&1 | cat > /dev/ttyS1");
+        self.sh(&format!("{{ {run}; }} > /dev/null 2>&1 < /dev/null &")).map(|_| ())
     }
 
     /// Sends the daemon a signal.

@@ -6,6 +6,7 @@
 //!      └─ eth0 ─ p-n1 ──── br0 (10.77.0.1, the lab's own namespace) ─┘
 //! ```
 
+mod access;
 mod config;
 mod etcd;
 mod hello;
@@ -13,23 +14,27 @@ mod history;
 mod http;
 mod node;
 mod options;
+mod paths;
 mod service;
 mod trouble;
 mod upkeep;
 mod wiring;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+pub(crate) use self::access::{Access, BY_PASSWORD, Client};
+pub(crate) use self::etcd::Member;
 pub(crate) use self::node::Node;
-pub(crate) use self::options::{Options, TTL, VIP, VIP6, Vip};
+pub(crate) use self::options::{Known, Options, Security, TTL, VIP, VIP6, Vip};
+pub(crate) use self::paths::Cut;
 pub(crate) use self::service::Service;
 use crate::clock::{self, millis};
 use crate::faults::Who;
-use crate::keys::{self, Keys};
+use crate::keys::{Ctl, Keys};
 use crate::monitor::Monitor;
 use crate::neighbour::Neighbours;
 use crate::netns::NetNs;
@@ -49,6 +54,7 @@ pub(crate) struct World {
     pub(crate) monitor: Monitor,
     options: Options,
     directory: PathBuf,
+    access: Option<Access>,
     keys: Option<Keys>,
 }
 
@@ -59,6 +65,8 @@ impl World {
         wiring::lay_bridge()?;
         let client = wiring::attach("client", 200, &[])?;
         let links = extra_links(&options);
+        let guarded = options.security != Security::Plain;
+        let access = if guarded { Some(Access::create(directory)?) } else { None };
         let mut nodes = Vec::new();
         let monitor = Monitor::default();
         for index in 0..3 {
@@ -68,7 +76,7 @@ impl World {
         }
         let neighbours = Neighbours::watch(&client)?;
         let directory = directory.to_owned();
-        let mut world = Self { nodes, client, neighbours, monitor, options, directory, keys: None };
+        let mut world = Self { nodes, client, neighbours, monitor, options, directory, access, keys: None };
         world.start_what_is_wanted()?;
         Ok(world)
     }
@@ -89,7 +97,10 @@ impl World {
             node.etcd.start()?;
         }
         (0..self.nodes.len()).try_for_each(|node| self.etcd_answers(node))?;
-        self.keys = Some(Keys::watch(&self.endpoints(), &self.monitor)?);
+        if self.options.security == Security::Rbac {
+            self.switch_on_users()?;
+        }
+        self.keys = Some(Keys::watch(self.ctl(), &self.monitor)?);
         Ok(())
     }
 
@@ -98,25 +109,44 @@ impl World {
         self.nodes.iter_mut().try_for_each(|node| node.vipd.start())
     }
 
-    /// All members, as etcdctl wants them.
-    pub(crate) fn endpoints(&self) -> String {
-        let urls: Vec<String> = self.nodes.iter().map(|node| etcd::client_url(node.address)).collect();
-        urls.join(",")
+    /// All members' URLs.
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        (0..self.nodes.len()).map(|node| self.client_url(node)).collect()
+    }
+
+    /// A member's URL.
+    fn client_url(&self, node: NodeIndex) -> String {
+        self.nodes[node].member.client_url(self.nodes[node].address, self.options.security)
     }
 
     /// The daemon's config for a machine that stands beside the world's nodes.
-    pub(crate) fn config_for(&self, name: &str, endpoints: &[String]) -> String {
-        config::yaml(name, endpoints, Path::new("/run/vipd"), &self.options)
+    pub(crate) fn config_for(&self, name: &str, endpoints: &[String], client: Option<&Client>) -> String {
+        config::yaml(name, endpoints, client, Path::new("/run/vipd"), &self.options)
+    }
+
+    /// What asks the cluster.
+    pub(crate) fn ctl(&self) -> Ctl {
+        self.ctl_at(&self.endpoints())
+    }
+
+    /// What asks these members only.
+    fn ctl_at(&self, urls: &[String]) -> Ctl {
+        Ctl { endpoints: urls.join(","), client: access::of_root(&self.directory, self.options.security) }
     }
 
     /// `etcdctl` against the cluster, from the lab's own namespace.
     pub(crate) fn etcdctl(&self) -> std::process::Command {
-        keys::etcdctl(&self.endpoints())
+        self.ctl().command()
     }
 
     /// The node whose member leads etcd.
     pub(crate) fn etcd_leader(&self) -> Option<NodeIndex> {
-        leader_among(&self.nodes.iter().map(|node| node.address).collect::<Vec<_>>())
+        leader_among(&self.members())
+    }
+
+    /// The members as they are now.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.nodes.iter().map(|node| node.member).collect()
     }
 
     /// What etcd said; there is nothing to hear before it was started.
@@ -215,9 +245,9 @@ impl World {
     }
 }
 
-/// Which of these addresses belongs to the etcd member that leads.
-pub(crate) fn leader_among(addresses: &[Ipv4Addr]) -> Option<NodeIndex> {
-    addresses.iter().position(|address| etcd::leads(*address))
+/// The node whose member leads, of these.
+pub(crate) fn leader_among(members: &[Member]) -> Option<NodeIndex> {
+    members.iter().find(|member| member.leads()).map(|member| member.node)
 }
 
 fn extra_links(options: &Options) -> Vec<String> {

@@ -94,6 +94,9 @@ impl Content {
 fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), String> {
     let fail = |e: io::Error| match e.kind() {
         io::ErrorKind::NotFound => format!("{path:?}: the file is not there yet"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{path:?}: vipd may not read the file; its user is not the file's owner (see README)")
+        }
         _ => format!("{path:?}: the file cannot be read: {e}"),
     };
     // A FIFO would make the opening wait for a writer.

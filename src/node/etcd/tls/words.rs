@@ -28,7 +28,7 @@ pub(in super::super) fn alert(description: AlertDescription, certificate: bool) 
             "it wants a client certificate, most likely; set tls.cert and tls.key"
         }
         A::BadCertificate => {
-            "it refuses our client certificate: not signed by etcd's --trusted-ca-file, or not for client authentication"
+            "it refuses our client certificate: not signed by etcd's --trusted-ca-file, expired, or not for clients"
         }
         A::UnknownCA => "it refuses our client certificate: it does not know the CA that signed it",
         A::CertificateExpired => "it refuses our client certificate: expired or not yet valid by its clock",
@@ -56,7 +56,7 @@ fn certificate_words(reason: &CertificateError) -> String {
             format!("it is not valid before {}; is this node's clock right?", date(*not_before))
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let names = if presented.is_empty() { "no name at all".into() } else { presented.join(", ") };
+            let names = if presented.is_empty() { "no name at all".into() } else { names(presented) };
             format!("it is not for {:?} but for {names}; tls.serverName can name another", expected.to_str())
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
@@ -64,4 +64,13 @@ fn certificate_words(reason: &CertificateError) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// The names as people write them: the library gives them as `DnsName("x")` and `IpAddress(1.2.3.4)`.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+        inner.trim_matches('"').to_owned()
+    };
+    presented.iter().map(bare).collect::<Vec<_>>().join(", ")
 }

@@ -13,7 +13,7 @@ use super::screen::{self, Picture, Row, STRIP};
 use crate::clock::{self, At};
 use crate::monitor::Monitor;
 use crate::probe::Probe;
-use crate::world::{self, VIP, World};
+use crate::world::{self, Member, VIP, World};
 
 /// From one picture to the next.
 const FRAME: Duration = Duration::from_millis(100);
@@ -32,6 +32,7 @@ struct Scene {
     monitor: Monitor,
     probe: Probe,
     addresses: Vec<Ipv4Addr>,
+    members: Vec<Member>,
     props: Mutex<Props>,
     closed: AtomicBool,
 }
@@ -49,10 +50,11 @@ struct Props {
 impl Stage {
     /// Opens it: from now on the client probes, and the painter paints.
     pub(super) fn open(world: &World, plain: bool) -> Result<Self> {
-        let addresses = world.nodes.iter().map(|node| node.address).collect();
+        let (addresses, members) = (world.nodes.iter().map(|node| node.address).collect(), world.members());
         let props = Mutex::new(Props { vipd: ["-"; 3], ..Props::default() });
         let (monitor, probe, since) = (world.monitor.clone(), world.probe(VIP)?, clock::now());
-        let scene = Arc::new(Scene { plain, since, monitor, probe, addresses, props, closed: AtomicBool::new(false) });
+        let scene =
+            Arc::new(Scene { plain, since, monitor, probe, addresses, members, props, closed: AtomicBool::new(false) });
         let painter = if plain { None } else { Some(Scene::paint_from_now(&scene)?) };
         Ok(Self { scene, painter: Mutex::new(painter) })
     }
@@ -125,7 +127,7 @@ impl Scene {
     /// Apart from the painter, because a node that is cut off makes one wait.
     fn ask_who_leads(&self) {
         while !self.is_closed() {
-            let leader = world::leader_among(&self.addresses);
+            let leader = world::leader_among(&self.members);
             self.props().leader = leader;
             clock::sleep(Duration::from_secs(1));
         }

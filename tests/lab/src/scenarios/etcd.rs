@@ -1,6 +1,5 @@
 //! etcd slow, shared with others, or not there yet.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -115,8 +114,7 @@ pub(super) fn own_member_dies(lab: &Context) -> Result<()> {
 
 /// Someone stands for the VIP with nothing but etcd's own tool.
 fn stand(world: &World) -> Result<Service> {
-    let mut command = Command::new("etcdctl");
-    command.env("ETCDCTL_API", "3").arg(format!("--endpoints={}", world.endpoints()));
+    let mut command = world.etcdctl();
     command.args(["elect", &format!("vipd/{VIP}"), "someone"]);
     let mut someone = Service::new(&world.client, "etcdctl", command, world.directory());
     someone.start()?;

@@ -5,86 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::calm::{AFTER, Calm, Kept, Vote, a_world};
+use super::certificates::still_moves;
 use crate::clock::{self, At, millis};
 use crate::disk::Stall;
 use crate::faults::{Fault, Who};
 use crate::figures::Figures;
 use crate::measure::{Blow, Tally, led_from};
-use crate::pairs::{self, Pairs, longest_silence};
-use crate::probe::Probe;
 use crate::scenario::Context;
 use crate::timeline::NodeIndex;
 use crate::world::{Options, VIP, World};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// So long after the last trouble one watches on.
-const AFTER: Duration = Duration::from_secs(1);
-
-/// What is watched while something is done to etcd.
-struct Calm<'a> {
-    blow: Blow<'a>,
-    pairs: Pairs,
-}
-
-/// Whether the members had to elect.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Vote {
-    No,
-    Yes,
-}
-
-fn a_world(lab: &Context, options: Options) -> Result<(World, Probe)> {
-    let world = lab.world(Options { log: Some(pairs::LOG), ..options })?;
-    world.one_holder(VIP, PATIENCE)?;
-    let probe = world.probe(VIP)?;
-    Ok((world, probe))
-}
-
-impl<'a> Calm<'a> {
-    /// From now on; waits for some pairs, so that what comes is told from what was.
-    fn begins(world: &World, probe: &'a Probe) -> Result<Self> {
-        let holder = world.one_holder(VIP, PATIENCE)?;
-        let pairs = Pairs::from_now_on(world, holder);
-        let two = clock::poll_every(Duration::from_millis(100), PATIENCE, || pairs.so_far(world).len() >= 2);
-        ensure!(two, "no pairs are counted on {}", world.names(&[holder]));
-        Ok(Self { blow: Blow::now(world, VIP, probe)?, pairs })
-    }
-}
-
-/// What several rounds of one trouble came to.
-struct Kept {
-    what: &'static str,
-    vote: Vote,
-    tally: Tally,
-    silence: Figures,
-    blinks: usize,
-}
-
-impl Kept {
-    fn new(what: &'static str, vote: Vote) -> Self {
-        Self { what, vote, tally: Tally::default(), silence: Figures::default(), blinks: 0 }
-    }
-
-    /// Nothing happened in this round, or with a vote nothing but a blink.
-    fn add(&mut self, world: &World, calm: &Calm) -> Result<()> {
-        let (what, blow) = (self.what, &calm.blow);
-        self.blinks += blow.stays(world, AFTER, what)?;
-        let changes = world.monitor.timeline().changes(VIP, blow.at);
-        ensure!(changes.is_empty() || self.vote == Vote::Yes, "{what}: {VIP} did not stay: {changes:?}");
-        let silence = longest_silence(&calm.pairs.so_far(world), blow.at).context("no pair counted any more")?;
-        self.silence.add(silence);
-        self.tally.add(&blow.course(world, PATIENCE)?);
-        Ok(())
-    }
-
-    /// One row of the table.
-    fn tell(&self, lab: &Context) -> Result<()> {
-        let blinks = if self.blinks > 0 { format!(", {} blinks", self.blinks) } else { String::new() };
-        let most = millis(self.silence.most());
-        lab.row(self.what, &self.tally, &format!("stays{blinks}; etcd silent for {most} at most"))
-    }
-}
-
 /// The followers first, the one that leads last: so it is handed over once, and not to a member that is the next to go.
 fn leader_last(holder: NodeIndex, leader: NodeIndex) -> Vec<NodeIndex> {
     let mut order: Vec<NodeIndex> = (0..3).map(|step| (holder + step) % 3).filter(|node| *node != leader).collect();
@@ -243,4 +175,49 @@ pub(super) fn k3s(lab: &Context) -> Result<()> {
     }
     kept.tell(lab)?;
     world.monitor.no_overlap(At::default(), clock::now())
+}
+
+/// etcd is full: it renews leases and takes no new ones, nor anything else. The holder stays, who comes then waits; and
+/// if the holder leaves, the next one has it.
+pub(super) fn no_space(lab: &Context) -> Result<()> {
+    const QUOTA: u64 = 8 << 20;
+    let (mut world, probe) = a_world(lab, Options { quota: Some(QUOTA), ..Options::default() })?;
+    let mut kept = Kept::new("etcd full (alarm NOSPACE)", Vote::No);
+    let mut left = Tally::default();
+    for _ in 0..lab.rounds(1, 5) {
+        let holder = led_from(&world, 1)?;
+        let calm = Calm::begins(&world, &probe)?;
+        let refused = (0..40).find_map(|_| world.fill_etcd(1).err()).context("etcd is never full")?;
+        ensure!(format!("{refused:#}").contains(FULL), "refused for another reason: {refused:#}");
+        comes_and_waits(lab, &mut world, (holder + 2) % 3)?;
+        kept.add(&world, &calm)?;
+
+        let blow = Blow::now(&world, VIP, &probe)?;
+        Fault::term(holder).hit(&mut world)?;
+        blow.elsewhere(&world, PATIENCE)?;
+        left.add(&blow.course(&world, PATIENCE)?);
+        world.service(holder, Who::Vipd).ends(Duration::from_secs(10)).context("the daemon does not end")?;
+        world.make_space()?;
+        world.all_daemons_back(VIP)?;
+    }
+    kept.tell(lab)?;
+    lab.row("SIGTERM to the holder's daemon, etcd full", &left, "next holds")?;
+    still_moves(lab, &mut world, &probe)
+}
+
+/// What etcd says then.
+const FULL: &str = "database space exceeded";
+
+/// One that stood behind goes and comes back: it cannot have a lease, says why, and waits.
+fn comes_and_waits(lab: &Context, world: &mut World, node: NodeIndex) -> Result<()> {
+    Fault::term(node).hit(world)?;
+    world.service(node, Who::Vipd).ends_with(0, Duration::from_secs(10))?;
+    let before = world.nodes[node].vipd.said_so_far();
+    Fault::Start(node, Who::Vipd).hit(world)?;
+    clock::sleep(Duration::from_secs(6));
+    let (name, said) = (world.names(&[node]), world.nodes[node].vipd.said_since(before)?);
+    ensure!(world.candidates(VIP) == 2, "{name} stands though etcd is full");
+    let why = said.lines().find(|line| line.contains(FULL));
+    lab.say(format_args!("{name} comes and says: {}", why.context("it does not say why it waits")?));
+    Ok(())
 }

@@ -13,13 +13,13 @@ use crate::netlink::News;
 use crate::scenario::Context;
 use crate::timeline::NodeIndex;
 use crate::vm::{Machine, Release, Vm};
-use crate::world::{Options, VIP, Vip, World};
+use crate::world::{Client, Options, VIP, Vip, World};
 
 /// The machine's place: behind the three namespaces.
-const GUEST: NodeIndex = 3;
+pub(super) const GUEST: NodeIndex = 3;
 /// A machine in software emulation is slow, and so is the daemon's start in it.
-const PATIENCE: Duration = Duration::from_secs(30);
-const TTL: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const TTL: Duration = Duration::from_secs(5);
 /// A pause or sleep: longer than the lease, and than etcd and its candidates need to notice.
 const AWAY: Duration = Duration::from_secs(9);
 
@@ -27,8 +27,9 @@ const AWAY: Duration = Duration::from_secs(9);
 pub(super) fn boot(lab: &Context) -> Result<()> {
     let world = lab.world(Options { etcd: false, vipd: false, ..Options::default() })?;
     for (node, release) in [(GUEST, Release::Bookworm), (GUEST + 1, Release::Bullseye)] {
-        let config = world.config_for("guest", &["http://127.0.0.1:2379".to_owned()]);
-        let mut vm = Vm::boot(lab, &world.monitor, &Machine { release, node, config: &config })?;
+        let config = world.config_for("guest", &["http://127.0.0.1:2379".to_owned()], None);
+        let machine = Machine { release, node, config: &config, files: Vec::new() };
+        let mut vm = Vm::boot(lab, &world.monitor, &machine)?;
         vm.sh("etcd --data-dir /run/etcd --logger zap --log-level warn > /run/etcd.log 2>&1 < /dev/null &")?;
         able(&mut vm)?;
         checked(lab, &mut vm)?;
@@ -261,10 +262,13 @@ pub(super) fn vlan(lab: &Context) -> Result<()> {
 }
 
 /// A machine with Linux 6.1 that finds etcd at the world's members.
-fn guest(lab: &Context, world: &World) -> Result<Vm> {
-    let endpoints: Vec<String> = world.endpoints().split(',').map(str::to_owned).collect();
-    let config = world.config_for("guest", &endpoints);
-    Vm::boot(lab, &world.monitor, &Machine { release: Release::Bookworm, node: GUEST, config: &config })
+pub(super) fn guest(lab: &Context, world: &World) -> Result<Vm> {
+    // It stands in for one of the nodes, as etcd sees it.
+    let client = world.client_of(0);
+    let config = world.config_for("guest", &world.endpoints(), client.as_ref());
+    let files = client.iter().flat_map(Client::files).cloned().collect();
+    let machine = Machine { release: Release::Bookworm, node: GUEST, config: &config, files };
+    Vm::boot(lab, &world.monitor, &machine)
 }
 
 /// A world in which the machine holds the address, and n1 and n2 stand behind it.
@@ -299,7 +303,7 @@ fn holds_again(world: &mut World, vm: &Vm) -> Result<()> {
     held(world, vm)
 }
 
-fn held(world: &World, vm: &Vm) -> Result<()> {
+pub(super) fn held(world: &World, vm: &Vm) -> Result<()> {
     let holder = world.one_holder(VIP, PATIENCE)?;
     ensure!(holder == vm.node, "{} has {VIP}, not {}", world.names(&[holder]), vm.name);
     Ok(())

@@ -315,12 +315,12 @@ fn heals(step: &Step) -> bool {
 
 /// Asks all the time who leads etcd, apart from the rest: who is cut off makes one wait.
 fn watch_leader(world: &World) -> Result<Arc<AtomicUsize>> {
-    let addresses: Vec<_> = world.nodes.iter().map(|node| node.address).collect();
+    let members = world.members();
     let leader = Arc::new(AtomicUsize::new(NODES));
     let told = Arc::downgrade(&leader);
     thread::Builder::new().name("leader".to_owned()).spawn(move || {
         while let Some(told) = told.upgrade() {
-            if let Some(node) = world::leader_among(&addresses) {
+            if let Some(node) = world::leader_among(&members) {
                 told.store(node, Ordering::Relaxed);
             }
             drop(told);

@@ -7,13 +7,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::init;
 use super::initramfs::Archive;
 use super::kernel::Kernel;
+use super::{Machine, init};
 use crate::shell;
 
-/// Puts a guest's file system together. `config` is the daemon's.
-pub(super) fn build(kernel: &Kernel, vipd: &Path, config: &str, tools: &[&str]) -> Result<Vec<u8>> {
+/// Puts a guest's file system together.
+pub(super) fn build(kernel: &Kernel, vipd: &Path, machine: &Machine, tools: &[&str]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for path in ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/lib"] {
         archive.directory(path);
@@ -27,7 +27,10 @@ pub(super) fn build(kernel: &Kernel, vipd: &Path, config: &str, tools: &[&str]) 
     copy(&mut archive, "/bin/busybox", &kernel.busybox())?;
     archive.link("/bin/sh", "busybox");
     archive.file("/etc/hosts", b"127.0.0.1 localhost\n");
-    archive.file("/etc/vipd/config.yaml", config.as_bytes());
+    archive.file("/etc/vipd/config.yaml", machine.config.as_bytes());
+    for path in &machine.files {
+        archive.secret(&path.to_string_lossy(), &read(path)?);
+    }
     for (number, module) in kernel.modules()?.iter().enumerate() {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         // The number keeps the order.
@@ -46,9 +49,12 @@ fn program(archive: &mut Archive, path: &str, from: &Path) -> Result<()> {
 }
 
 fn copy(archive: &mut Archive, path: &str, from: &Path) -> Result<()> {
-    let content = fs::read(from).with_context(|| format!("read {}", from.display()))?;
-    archive.file(path, &content);
+    archive.file(path, &read(from)?);
     Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
 /// What `ldd` names: none for a static program, of which it says so and fails.

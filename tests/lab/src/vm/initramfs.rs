@@ -11,12 +11,18 @@ pub(super) struct Archive {
 const DIRECTORY: u32 = 0o040_755;
 /// A file that anyone may run: nobody but root lives there.
 const FILE: u32 = 0o100_755;
+const SECRET: u32 = 0o100_600;
 const LINK: u32 = 0o120_777;
 
 impl Archive {
     /// A file at an absolute path; a second one at the same path is passed over.
     pub(super) fn file(&mut self, path: &str, content: &[u8]) {
         self.put(path, FILE, content);
+    }
+
+    /// A file that only its owner may read.
+    pub(super) fn secret(&mut self, path: &str, content: &[u8]) {
+        self.put(path, SECRET, content);
     }
 
     /// A symbolic link.

@@ -3,10 +3,16 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Options, Vip};
+use super::{Client, Options, Vip, access};
 
 /// As YAML.
-pub(super) fn yaml(node: &str, endpoints: &[String], runtime: &Path, options: &Options) -> String {
+pub(super) fn yaml(
+    node: &str,
+    endpoints: &[String],
+    client: Option<&Client>,
+    runtime: &Path,
+    options: &Options,
+) -> String {
     let mut text = String::from("machine:\n  network:\n    interfaces:\n");
     options.vips.iter().for_each(|vip| text.push_str(&interface(vip)));
     let runtime = runtime.display();
@@ -18,6 +24,23 @@ pub(super) fn yaml(node: &str, endpoints: &[String], runtime: &Path, options: &O
     endpoints.iter().for_each(|endpoint| {
         let _ = writeln!(text, "      - {endpoint}");
     });
+    // They would find the way round.
+    if options.proxies {
+        text.push_str("    discover: false\n");
+    }
+    if let Some(client) = client {
+        text.push_str(&credentials(client));
+    }
+    text
+}
+
+fn credentials(client: &Client) -> String {
+    let Client { ca, cert, key, password } = client;
+    let (ca, cert, key) = (ca.display(), cert.display(), key.display());
+    let mut text = format!("    tls:\n      ca: {ca}\n      cert: {cert}\n      key: {key}\n");
+    if let Some(password) = password {
+        let _ = writeln!(text, "    user: {}\n    passwordFile: {}", access::USER, password.display());
+    }
     text
 }
 
@@ -40,7 +63,7 @@ mod tests {
     #[test]
     fn a_vlan_is_written_as_one() {
         let options = Options { vips: vec![Vip { ip: VIP, link: "eth0.100".to_owned() }], ..Options::default() };
-        let text = yaml("n1", &["http://a:1".to_owned()], Path::new("/run/x"), &options);
+        let text = yaml("n1", &["http://a:1".to_owned()], None, Path::new("/run/x"), &options);
         assert!(text.contains("vlanId: 100") && text.contains("ttl: 5s") && text.contains("- http://a:1"), "{text}");
     }
 }

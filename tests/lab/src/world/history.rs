@@ -8,9 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{Service, World, etcd};
+use super::{Service, World};
 use crate::clock;
-use crate::keys;
 use crate::shell;
 use crate::timeline::NodeIndex;
 
@@ -33,13 +32,13 @@ impl World {
     /// Whether a member beside that node's says that it leads.
     pub(crate) fn leads_beside(&self, node: NodeIndex) -> bool {
         let others = self.nodes.iter().enumerate().filter(|(index, _)| *index != node);
-        others.into_iter().any(|(_, other)| etcd::leads(other.address))
+        others.into_iter().any(|(_, other)| other.member.leads())
     }
 
     /// As `etcdctl` wants it.
     pub(super) fn member_id(&self, node: NodeIndex) -> Result<String> {
-        let mut ask = keys::etcdctl(&etcd::client_url(self.nodes[node].address));
-        let answer = shell::output(ask.args(["endpoint", "status", "--write-out=json"]))?;
+        let ask = self.ctl_at(&[self.client_url(node)]);
+        let answer = shell::output(ask.command().args(["endpoint", "status", "--write-out=json"]))?;
         let status: Value = serde_json::from_str(&answer).context("a member's status")?;
         let id = status[0]["Status"]["header"]["member_id"].as_u64().context("no member id in its status")?;
         Ok(format!("{id:x}"))
@@ -47,17 +46,18 @@ impl World {
 
     /// Saves a backup.
     pub(crate) fn back_up(&self, file: &Path) -> Result<()> {
-        let mut save = keys::etcdctl(&etcd::client_url(self.nodes[0].address));
-        shell::output(save.args(["snapshot", "save"]).arg(file)).map(|_| ())
+        let save = self.ctl_at(&[self.client_url(0)]);
+        shell::output(save.command().args(["snapshot", "save"]).arg(file)).map(|_| ())
     }
 
     /// What an operator does who restores a backup: all members down, new data, all members up.
     pub(crate) fn restore(&mut self, backup: &Path) -> Result<()> {
         self.wipe_etcd()?;
-        for index in 0..self.nodes.len() {
+        let members = self.members();
+        for member in &members {
             let mut restore = Command::new("etcdctl");
             restore.env("ETCDCTL_API", "3").args(["snapshot", "restore"]).arg(backup);
-            shell::output(restore.args(etcd::membership(index, &self.directory, &self.options)))?;
+            shell::output(restore.args(member.membership(&members, &self.directory, &self.options)))?;
         }
         self.start_etcd()
     }
@@ -66,8 +66,9 @@ impl World {
     pub(crate) fn replace_etcd(&mut self, token: &'static str) -> Result<()> {
         self.wipe_etcd()?;
         self.options.token = token;
-        for (index, node) in self.nodes.iter_mut().enumerate() {
-            let command = etcd::command(index, &self.directory, &self.options);
+        let members = self.members();
+        for node in &mut self.nodes {
+            let command = node.member.command(&members, &self.directory, &self.options);
             node.etcd = Service::new(&node.ns, "etcd", command, &self.directory);
         }
         self.start_etcd()
@@ -75,9 +76,9 @@ impl World {
 
     fn wipe_etcd(&mut self) -> Result<()> {
         self.keys = None;
-        for (index, node) in self.nodes.iter_mut().enumerate() {
+        for node in &mut self.nodes {
             node.etcd.kill();
-            let data = etcd::data(index, &self.directory);
+            let data = node.member.data(&self.directory);
             fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))?;
         }
         Ok(())

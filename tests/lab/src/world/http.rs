@@ -5,22 +5,16 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// What an idle member may take.
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The whole answer to a GET, headers and all.
 pub(super) fn get(to: SocketAddr, path: &str) -> io::Result<String> {
-    ask(to, PATIENCE, &format!("GET {path} HTTP/1.0\r\nHost: {to}\r\n\r\n"))
+    ask(to, &format!("GET {path} HTTP/1.0\r\nHost: {to}\r\n\r\n"))
 }
 
-/// The whole answer to a POST, for which it may take so long.
-pub(super) fn post(to: SocketAddr, path: &str, body: &str, patience: Duration) -> io::Result<String> {
-    let length = body.len();
-    ask(to, patience, &format!("POST {path} HTTP/1.0\r\nHost: {to}\r\nContent-Length: {length}\r\n\r\n{body}"))
-}
-
-fn ask(to: SocketAddr, patience: Duration, request: &str) -> io::Result<String> {
+fn ask(to: SocketAddr, request: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-    stream.set_read_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;

@@ -7,9 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Options, Service, config, etcd, hello, wiring};
+use super::etcd::{self, Member};
+use super::{Known, Options, Service, access, config, hello, wiring};
 use crate::netns::NetNs;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Terminal};
 use crate::timeline::NodeIndex;
 
 /// One of the three.
@@ -22,7 +23,9 @@ pub(crate) struct Node {
     pub(crate) address: Ipv4Addr,
     /// The link-layer address of its `eth0`.
     pub(crate) mac: [u8; 6],
-    /// Its etcd member.
+    /// Its etcd member,
+    pub(crate) member: Member,
+    /// and the program.
     pub(crate) etcd: Service,
     /// Its daemon.
     pub(crate) vipd: Service,
@@ -42,6 +45,11 @@ pub(super) fn name(index: NodeIndex) -> String {
     format!("n{}", index + 1)
 }
 
+/// The members that a cluster begins with.
+pub(super) fn originals() -> [Member; 3] {
+    [0, 1, 2].map(Member::original)
+}
+
 impl Node {
     /// Namespace, cable, files; starts nothing but the server on 6443 and the proxies.
     pub(super) fn build(
@@ -55,30 +63,40 @@ impl Node {
         let ns = wiring::attach(&name, address.octets()[3], links)?;
         let mac = wiring::mac(&ns, "eth0")?;
         hello::serve(&ns)?;
-        let (proxies, endpoints) = endpoints(index, &ns, options)?;
+        let client = access::of_node(directory, index, options.security);
+        let (proxies, endpoints) = endpoints(index, &ns, directory, options)?;
         let runtime = PathBuf::from(format!("/run/{name}/vipd"));
         fs::create_dir_all(&runtime).with_context(|| format!("make {}", runtime.display()))?;
         let config = directory.join(format!("{name}.yaml"));
-        fs::write(&config, config::yaml(&name, &endpoints, &runtime, options))?;
-        let etcd = Service::new(&ns, "etcd", etcd::command(index, directory, options), directory);
+        fs::write(&config, config::yaml(&name, &endpoints, client.as_ref(), &runtime, options))?;
+        let member = Member::original(index);
+        let etcd = Service::new(&ns, "etcd", member.command(&originals(), directory, options), directory);
         let mut run = Command::new(vipd);
         run.arg("run").arg("--config").arg(&config).envs(options.log.map(|log| ("VIPD_LOG", log)));
         let vipd = Service::new(&ns, "vipd", run, directory);
-        Ok(Self { name, ns, address, mac, etcd, vipd, proxies, config })
+        Ok(Self { name, ns, address, mac, member, etcd, vipd, proxies, config })
     }
 }
 
 /// Where the daemon finds etcd, its own node's member first; through proxies on the node's loopback if wanted.
-fn endpoints(index: NodeIndex, ns: &NetNs, options: &Options) -> Result<(Vec<Proxy>, Vec<String>)> {
-    let order = [index, (index + 1) % 3, (index + 2) % 3];
+fn endpoints(index: NodeIndex, ns: &NetNs, directory: &Path, options: &Options) -> Result<(Vec<Proxy>, Vec<String>)> {
+    let (order, security) = ([index, (index + 1) % 3, (index + 2) % 3], options.security);
     if !options.proxies {
-        return Ok((Vec::new(), order.map(|member| etcd::client_url(address(member))).to_vec()));
+        let at = |index, at| Member::original(index).client_url(at, security);
+        let urls = match options.known {
+            Known::All => order.map(|member| at(member, address(member))).to_vec(),
+            Known::Own => vec![at(index, Ipv4Addr::LOCALHOST)],
+            Known::Guest => vec![at(3, address(3))],
+        };
+        return Ok((Vec::new(), urls));
     }
     let (mut proxies, mut urls) = (Vec::new(), Vec::new());
+    let client = access::of_node(directory, index, security);
+    let terminal = client.map(|client| Terminal::new(&client, &access::server_files(directory, index))).transpose()?;
     for member in order {
         let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_379 + member as u16);
-        proxies.push(Proxy::start(ns, listen, (address(member), etcd::CLIENT_PORT).into())?);
-        urls.push(format!("http://{listen}"));
+        proxies.push(Proxy::start(ns, listen, (address(member), etcd::CLIENT_PORT).into(), terminal.clone())?);
+        urls.push(format!("{}://{listen}", etcd::scheme(security)));
     }
     Ok((proxies, urls))
 }

@@ -20,6 +20,41 @@ pub(crate) struct Vip {
     pub(crate) link: String,
 }
 
+/// The members that a daemon's config names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Known {
+    /// All three, the node's own first.
+    All,
+    /// The one in a machine beside the nodes.
+    Guest,
+    /// The node's own, on its loopback: the default. The others are found through it.
+    Own,
+}
+
+/// How etcd is guarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Security {
+    /// Not at all: whoever reaches it may do anything.
+    Plain,
+    /// Mutual TLS: who has a certificate may do anything.
+    Tls,
+    /// The same, and the daemons have a password already: users are switched on later.
+    RbacLater,
+    /// Mutual TLS, and users with roles.
+    Rbac,
+}
+
+impl Security {
+    /// As a control plane has it, and then some; `VIPD_LAB_SECURITY=plain` (or `tls`) is for figures beside those.
+    fn wanted() -> Self {
+        match std::env::var("VIPD_LAB_SECURITY").as_deref() {
+            Ok("plain") => Self::Plain,
+            Ok("tls") => Self::Tls,
+            _ => Self::Rbac,
+        }
+    }
+}
+
 /// What to build, and what to start at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -35,6 +70,12 @@ pub(crate) struct Options {
     pub(crate) election: Duration,
     /// The etcd cluster's token: another one, another cluster.
     pub(crate) token: &'static str,
+    /// How etcd is guarded.
+    pub(crate) security: Security,
+    /// The members that the daemons' config names.
+    pub(crate) known: Known,
+    /// How much etcd may store, in bytes, if not as much as it likes.
+    pub(crate) quota: Option<u64>,
     /// A proxy between each daemon and each member, for slow and silent etcds.
     pub(crate) proxies: bool,
     /// Start etcd.
@@ -52,6 +93,9 @@ impl Default for Options {
             heartbeat: Duration::from_millis(100),
             election: Duration::from_secs(1),
             token: "vipd-lab",
+            security: Security::wanted(),
+            known: Known::All,
+            quota: None,
             proxies: false,
             etcd: true,
             vipd: true,
