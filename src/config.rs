@@ -8,6 +8,7 @@
 //! Owned by the command line, which loads it, and read by everybody. Pure but for [`load`] and [`Host::this`]; it must not
 //! look at links, sockets or etcd, guess, or correct.
 
+mod announce;
 mod check;
 mod endpoint;
 mod etcd;
@@ -33,6 +34,9 @@ use refusal::{Place, Problems};
 pub use refusal::{Problem, Refusal};
 use settings::Settings;
 
+use crate::election::contender::OnConflict;
+use crate::election::timings::Schedule;
+
 /// A checked configuration: every value is usable, every default filled in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -42,6 +46,10 @@ pub struct Config {
     pub etcd: Etcd,
     /// The session's lease.
     pub lease: Lease,
+    /// When a VIP that was taken is announced.
+    pub announce: Schedule,
+    /// What to do at a first claim when somebody else answers for the VIP.
+    pub on_conflict: OnConflict,
     /// Where the daemon keeps what its next start must know.
     pub runtime_dir: PathBuf,
     /// The VIPs, in the file's order.
@@ -175,5 +183,13 @@ fn refuse_circles(settings: &Settings, vips: &[Vip], problems: &mut Problems) {
 }
 
 fn assemble(settings: Settings, vips: Vec<Vip>) -> Config {
-    Config { node: settings.node, etcd: settings.etcd, lease: settings.lease, runtime_dir: settings.runtime_dir, vips }
+    Config {
+        node: settings.node,
+        etcd: settings.etcd,
+        lease: settings.lease,
+        announce: settings.announce,
+        on_conflict: settings.on_conflict,
+        runtime_dir: settings.runtime_dir,
+        vips,
+    }
 }

@@ -30,6 +30,7 @@ use crate::election::machine::{Election, Settings};
 use crate::node::announce::Announcer;
 use crate::node::clock::now;
 use crate::node::conflict::Prober;
+use crate::node::conflict::lookout::Lookout;
 use crate::node::etcd::Etcd;
 use crate::node::keeper::{Keeper, KeptVip, Wishes};
 use crate::node::kernel::Kernel;
@@ -71,8 +72,8 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     let mut keeper = tokio::spawn(keeper.run());
     let vlans = Vlans::start(&plan, missing);
     let (election, first) = Election::start(settings(&config), &plan, now());
-    let prober = Prober::new(report);
-    let driver = Driver { plan, events, wishes, views, etcd, announcer: Announcer::new(), prober, memory };
+    let (prober, lookout) = (Prober::new(report.clone()), Lookout::start(report));
+    let driver = Driver { plan, events, wishes, views, etcd, announcer: Announcer::new(), prober, lookout, memory };
     info!(node = config.node, version = VERSION, vips = driver.plan.vips.len(), "vipd runs");
     let end = tokio::select! {
         end = driver.run(election, first) => end.context("the daemon's timer or signals broke")?,
@@ -91,6 +92,8 @@ fn settings(config: &Config) -> Settings {
         version: VERSION.into(),
         prefix: config.etcd.prefix.clone(),
         margin: config.lease.margin,
+        announce: config.announce.clone(),
+        on_conflict: config.on_conflict,
         guards: Guards::default(),
     }
 }

@@ -26,11 +26,14 @@ pub fn tell(note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>) {
         Note::TookLoudly { vip, by } => {
             error!(
                 vip = name(plan, vip),
-                by, "somebody still answers for the VIP a whole TTL after its turn: taking it"
+                by, "somebody still answers for the VIP a whole TTL after its turn: taking it all the same"
             );
         }
         Note::SomebodyAnswers { vip, by } => {
             warn!(vip = name(plan, vip), by, "another host still answers for the VIP: not taking it for now");
+        }
+        Note::Claimed { vip, by, times } => {
+            warn!(vip = name(plan, vip), by, times, "another host claims the VIP that is held here: announced again");
         }
         Note::LetGo { vip, cause, kept_place } => let_go(&name(plan, vip), &cause, kept_place),
         Note::LeftQueue { vip, cause } => info!(vip = name(plan, vip), "leaves the queue: {}", why(&cause)),

@@ -3,6 +3,7 @@
 
 mod calm;
 mod certificates;
+mod claimed;
 mod endpoints;
 mod etcd;
 mod frozen;
@@ -14,6 +15,7 @@ mod leftovers;
 mod links;
 mod losses;
 mod manners;
+mod many;
 mod meddling;
 mod moves;
 mod shapes;
@@ -245,6 +247,16 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "fought",
         about: "somebody keeps deleting the address: the turn is given up, loudly",
         run: meddling::fought,
+    },
+    Scenario {
+        name: "claimed",
+        about: "a neighbour claims the VIP: defended at once and within limits, its MAC named, nothing moves",
+        run: claimed::claimed,
+    },
+    Scenario {
+        name: "many-vips",
+        about: "a node with 100 VIPs is killed, or told to leave: all taken, all announced, no frame lost",
+        run: many::vips,
     },
     Scenario {
         name: "quorum-lost",

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use vipd::election::action::{Action, Wish};
+use vipd::election::contender::OnConflict;
 use vipd::election::event::{Event, Generation, LeaseId, LinkId, Outcome, VipId};
 use vipd::election::guards::Guards;
 use vipd::election::machine::{Election, Settings};
 use vipd::election::session::Session;
+use vipd::election::timings::Schedule;
 use vipd::link::LinkChoice;
 use vipd::moment::Moment;
 use vipd::plan::{Plan, PlannedVip};
@@ -138,6 +140,8 @@ impl Node {
             version: String::new(),
             prefix: PREFIX.into(),
             margin: None,
+            announce: Schedule::default(),
+            on_conflict: OnConflict::Refuse,
             guards: Guards::default(),
         };
         let (election, actions) = Election::start(settings, &self.plan, self.local(now));
