@@ -5,7 +5,7 @@
 //! HTTP/2 pings, and by `ReadAll` whenever the election finds it deaf).
 //!
 //! - [`credentials`], [`tls`]: who we are · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
-//!   connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first · [`discover`], [`roster`]:
+//!   connection · [`line`]: to one member, pinned, kept up · [`members`]: whom to ask first · [`spares`]: the others kept fit · [`discover`], [`roster`]:
 //!   who else is there · [`home`]: back to this node's own
 //! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
@@ -30,6 +30,7 @@ mod renewals;
 mod renewer;
 mod requests;
 mod roster;
+mod spares;
 mod tls;
 mod trouble;
 mod version;

@@ -172,3 +172,26 @@ async fn used(lab: &mut Lab, lease: LeaseId, way: &Way) -> bool {
     // A pair takes some 200 bytes; the tries of the way home are few.
     way.carried() - before > pairs * 50
 }
+
+/// Nobody speaks on a spare connection, so nobody would notice that it is dead before it is needed.
+#[tokio::test]
+async fn a_spare_connection_that_died_without_a_word_is_made_anew_before_it_is_needed() {
+    if !installed() {
+        return;
+    }
+    let cluster = Cluster::start(3);
+    let way = Way::to(&cluster.members[1].url).await;
+    let mut lab = Lab::start(vec![cluster.members[0].url.clone(), way.url.clone()]);
+    let (lease, _) = lab.grant().await;
+    while way.taken() == 0 {
+        lab.pair(lease).await;
+    }
+    way.forget();
+    let (start, before) = (clock::now(), way.taken());
+    while way.taken() == before {
+        lab.pair(lease).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(clock::now().since(start) < Duration::from_secs(20), "nobody noticed");
+    }
+    println!("noticed after {:?}", clock::now().since(start));
+}

@@ -17,6 +17,8 @@ pub(crate) struct Cluster {
     host: String,
     /// How much it may store, in bytes.
     room: Option<usize>,
+    /// Where its members' list leads instead of to the third of them.
+    astray: Option<String>,
 }
 
 /// One member.
@@ -44,21 +46,28 @@ pub(crate) fn installed() -> bool {
 impl Cluster {
     /// Starts a cluster of `n` members and waits until all of them serve.
     pub(crate) fn start(n: usize) -> Self {
-        let cluster = Self::begin(n, "127.0.0.1", None);
+        let cluster = Self::begin(n, "127.0.0.1", None, None);
         cluster.wait();
         cluster
     }
 
     /// The same, but its members' list names them by this address of the machine.
     pub(crate) fn start_as(n: usize, host: &str) -> Self {
-        let cluster = Self::begin(n, host, None);
+        let cluster = Self::begin(n, host, None, None);
         cluster.wait();
         cluster
     }
 
     /// One member with room for so many bytes.
     pub(crate) fn start_with_room_for(bytes: usize) -> Self {
-        let cluster = Self::begin(1, "127.0.0.1", Some(bytes));
+        let cluster = Self::begin(1, "127.0.0.1", Some(bytes), None);
+        cluster.wait();
+        cluster
+    }
+
+    /// Three members, whose list leads to this URL instead of to the third.
+    pub(crate) fn start_leading_to(url: &str) -> Self {
+        let cluster = Self::begin(3, "127.0.0.1", None, Some(url.to_owned()));
         cluster.wait();
         cluster
     }
@@ -90,14 +99,14 @@ impl Cluster {
         panic!("etcd does not serve, its log: {}", std::fs::read_to_string(self.dir.join("m0.log")).unwrap());
     }
 
-    fn begin(n: usize, host: &str, room: Option<usize>) -> Self {
+    fn begin(n: usize, host: &str, room: Option<usize>, astray: Option<String>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("vipd-etcd-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
         let peers = free_urls(n);
         let all: Vec<String> = peers.iter().enumerate().map(|(i, url)| format!("m{i}={url}")).collect();
-        let mut cluster = Self { members: Vec::new(), dir, host: host.to_owned(), room };
+        let mut cluster = Self { members: Vec::new(), dir, host: host.to_owned(), room, astray };
         for peer in &peers {
             let member = cluster.spawn(peer, &all.join(","), "new");
             cluster.members.push(member);
@@ -121,7 +130,8 @@ impl Cluster {
             .current_dir(&self.dir)
             .envs(self.room.map(|bytes| ("ETCD_QUOTA_BACKEND_BYTES", bytes.to_string())))
             .args(["--name", &name, "--initial-cluster", all, "--initial-cluster-state", state])
-            .args(["--listen-client-urls", &listen.join(","), "--advertise-client-urls", &listed])
+            .args(["--listen-client-urls", &listen.join(","), "--advertise-client-urls"])
+            .arg(self.astray.as_ref().filter(|_| name == "m2").unwrap_or(&listed))
             .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
             .arg("--data-dir")
             .arg(self.dir.join(&name))
@@ -171,16 +181,20 @@ impl Cluster {
         self.members[i].kill();
     }
 
-    /// Gives etcdctl this command until etcd carries it out.
+    /// Gives etcdctl this command until etcd carries it out. An answer may be lost with the leader who would have given
+    /// it; then etcd says that there is nothing left to do.
     fn repeat(&self, command: &[&str]) {
-        for _ in 0..100 {
-            let done = self.ctl().args(command).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            if done.unwrap().success() {
+        const DONE_BEFORE: [&str; 3] = ["member not found", "can only promote a learner", "already exist"];
+        let mut said = String::new();
+        for _ in 0..150 {
+            let done = self.ctl().args(command).output().unwrap();
+            said = String::from_utf8_lossy(&done.stderr).into_owned();
+            if done.status.success() || DONE_BEFORE.iter().any(|text| said.contains(text)) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("etcd does not {command:?}");
+        panic!("etcd does not {command:?}: {said}");
     }
 
     /// A member's id, as etcdctl wants it.

@@ -29,6 +29,10 @@ pub(crate) struct Way {
     mode: watch::Sender<Mode>,
     /// Bytes that were carried to the member.
     carried: Arc<AtomicU64>,
+    /// How often all that stood then was forgotten.
+    forgotten: watch::Sender<u64>,
+    /// Connections that were taken.
+    taken: Arc<AtomicU64>,
 }
 
 /// A way to `url` on which everything takes `delay` longer, in each direction.
@@ -54,13 +58,25 @@ impl Way {
         let here = socket.local_addr().unwrap();
         let (mode, modes) = watch::channel(Mode::Open);
         let carried = Arc::new(AtomicU64::new(0));
-        let line = Carrier { delay, modes, carried: Arc::clone(&carried) };
+        let (forgotten, forgets) = watch::channel(0);
+        let taken = Arc::new(AtomicU64::new(0));
+        let line = Carrier { delay, modes, carried: Arc::clone(&carried), forgets, taken: Arc::clone(&taken) };
         tokio::spawn(line.serve(socket, target));
-        Self { url: format!("http://{here}"), mode, carried }
+        Self { url: format!("http://{here}"), mode, carried, forgotten, taken }
     }
 
     pub(crate) fn turn(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// What stands now carries nothing any more, without a word, as when a firewall forgets; new connections do.
+    pub(crate) fn forget(&self) {
+        self.forgotten.send_modify(|times| *times += 1);
+    }
+
+    /// How many connections were taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
     }
 
     pub(crate) fn carried(&self) -> u64 {
@@ -73,6 +89,8 @@ struct Carrier {
     delay: Duration,
     modes: watch::Receiver<Mode>,
     carried: Arc<AtomicU64>,
+    forgets: watch::Receiver<u64>,
+    taken: Arc<AtomicU64>,
 }
 
 impl Carrier {
@@ -108,6 +126,7 @@ impl Carrier {
             tokio::select! {
                 accepted = listening.accept() => {
                     let Ok((from, _)) = accepted else { continue };
+                    self.taken.fetch_add(1, Relaxed);
                     tokio::spawn(self.clone().join(from, target.clone()));
                 }
                 () = changed(self.modes.clone()) => {}
@@ -137,9 +156,13 @@ impl Carrier {
     async fn carry(self, from: OwnedReadHalf, to: OwnedWriteHalf) {
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
         let mut modes = self.modes.clone();
+        let born = *self.forgets.borrow();
         let write = async {
             while let Some((at, bytes)) = told.recv().await {
                 tokio::time::sleep_until(at).await;
+                if *self.forgets.borrow() != born {
+                    return std::future::pending().await;
+                }
                 if modes.wait_for(|m| *m == Mode::Open).await.is_err() {
                     return std::future::pending().await;
                 }

@@ -53,7 +53,7 @@ async fn member(config: &config::Etcd, access: &Access, url: &str, known: &Known
     };
     let allowed = timeout(BOUND, allowed(&link, config)).await.unwrap_or(Err(Failure::Silent(BOUND)));
     let refused = allowed.err().map(|failure| format!("etcd at {url}: {}", failure.in_words(config)));
-    let fault = link.version.and_then(|version| known.warning(version));
+    let fault = link.status.version.and_then(|version| known.warning(version));
     refused.into_iter().chain(fault).collect()
 }
 

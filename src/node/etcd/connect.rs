@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Client, ClusterClient, ConnectOptions, KvClient, LeaseClient, WatchClient};
+use etcd_client::{Client, ClusterClient, ConnectOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
@@ -15,7 +15,7 @@ use super::dial::{Address, Stream, dial};
 use super::failure::{Failure, whole};
 use super::login;
 use super::trouble::Trouble;
-use super::version::{self, Version};
+use super::version::{self, Status};
 
 /// The whole of it. Members are near, but a name may have several addresses, and a login is a commit.
 const BOUND: Duration = Duration::from_secs(3);
@@ -32,10 +32,11 @@ pub(super) struct Link {
     pub(super) kv: KvClient,
     pub(super) lease: LeaseClient,
     pub(super) cluster: ClusterClient,
+    pub(super) maintenance: MaintenanceClient,
     /// Asks for an end of the stream when the member sees no leader: a watch there would be silent.
     pub(super) watch: WatchClient,
     /// What the member says it is.
-    pub(super) version: Option<Version>,
+    pub(super) status: Status,
     /// Whether a user logged in for it.
     pub(super) logs_in: bool,
     /// Whether that was for nothing, because etcd had authentication off.
@@ -68,14 +69,15 @@ async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'st
     let (logs_in, without_token) = (access.login.is_some(), token.is_none());
     let plain = client(login::with_token(channel.clone(), token.clone()), false).await?;
     let with_leader = client(login::with_token(channel, token), true).await?;
-    let version = ask_status(&plain).await.map_err(told)?;
+    let status = ask_status(&plain).await.map_err(told)?;
     Ok(Link {
         id,
         kv: plain.kv_client().max_decoding_message_size(LARGEST_ANSWER),
         lease: plain.lease_client(),
         cluster: plain.cluster_client(),
+        maintenance: plain.maintenance_client(),
         watch: with_leader.watch_client().max_decoding_message_size(LARGEST_ANSWER),
-        version,
+        status,
         logs_in,
         without_token,
     })
@@ -102,7 +104,7 @@ async fn client(channel: etcd_client::Channel, require_leader: bool) -> Result<C
 
 /// The first question, which any member answers by itself. With TLS 1.3 only its answer tells that etcd takes our
 /// certificate.
-async fn ask_status(client: &Client) -> Result<Option<Version>, Trouble> {
+async fn ask_status(client: &Client) -> Result<Status, Trouble> {
     let error = match client.maintenance_client().status().await {
         Ok(status) => return version::of_status(&status),
         Err(e) => e,
@@ -117,6 +119,6 @@ async fn ask_status(client: &Client) -> Result<Option<Version>, Trouble> {
         _ if not_etcd => Err(Trouble::lasting(version::NOT_ETCD)),
         // It is an etcd, and says that it will not tell. The call that needs more will say why.
         Failure::Broken(text) => Err(Trouble::passing(text)),
-        _ => Ok(None),
+        _ => Ok(Status::default()),
     }
 }

@@ -122,7 +122,7 @@ impl Discovery {
         if std::mem::replace(&mut self.refusal_told, true) {
             tracing::debug!(member = %line.url, "etcd's member list cannot be had: {failure}");
         } else {
-            tracing::info!(member = %line.url, "etcd's member list cannot be had, so no others are found: {failure}");
+            tracing::info!(member = %line.url, "etcd's member list cannot be had, so nobody new is found: {failure}");
         }
     }
 

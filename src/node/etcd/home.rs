@@ -59,6 +59,8 @@ pub(super) async fn run(members: Arc<Members>) {
     loop {
         members.left(HOME).await;
         homecoming.left(Instant::now());
+        let (home, now) = (members.line(HOME), members.line(members.first()));
+        tracing::info!(member = %home.url, first_now = %now.url, "the first endpoint fails or is late: another is asked first");
         while members.first() != HOME {
             sleep(EVERY).await;
             if members.first() == HOME {

@@ -181,7 +181,7 @@ impl Line {
             // Switched on since, etcd takes a client certificate's name for the user while there is no token.
             Failure::Unknown(_) | Failure::Denied if link.logs_in && (link.without_token || unknown) => {
                 // A new login; until it is there, what needs none goes on over this one.
-                self.outworn.send_replace(link.id);
+                self.outworn(link);
                 false
             }
             Failure::NotConnected(_)
@@ -193,6 +193,11 @@ impl Line {
         if dead {
             self.replace(link);
         }
+    }
+
+    /// This connection is of no use any more; it stays until another is up.
+    pub(super) fn outworn(&self, link: &Link) {
+        self.outworn.send_replace(link.id);
     }
 
     /// Drops this connection, if it is still the one in use, and makes a new one.
@@ -236,10 +241,10 @@ impl Line {
         loop {
             let id = NEXT_LINK.fetch_add(1, Relaxed);
             let access = self.access(&mut held).await;
-            match connect(&address, &access, id).await {
+            match connect(&address, &access, id).await.and_then(|link| self.one_of_ours(link)) {
                 Ok(link) => {
-                    tracing::debug!(member = %self.url, version = ?link.version, "connected");
-                    if let Some(warning) = link.version.and_then(|version| versions.warning(version)) {
+                    tracing::debug!(member = %self.url, status = ?link.status, "connected");
+                    if let Some(warning) = link.status.version.and_then(|version| versions.warning(version)) {
                         tracing::warn!(member = %self.url, "{warning}");
                     }
                     unfit.over(&self.url);
@@ -261,6 +266,16 @@ impl Line {
                 () = backoff.pause() => {}
                 _ = held.changed() => {}
             }
+        }
+    }
+
+    /// Whoever was found in a cluster's list must be of that cluster: another one has neither our lease nor our queue. The
+    /// operator's own endpoints are taken at their word.
+    fn one_of_ours(&self, link: Link) -> Result<Link, Trouble> {
+        let who = self.who.lock().unwrap_or_else(PoisonError::into_inner).0;
+        match who.filter(|_| !self.configured).and_then(|who| stranger(who.cluster, link.status.cluster)) {
+            Some(trouble) => Err(trouble),
+            None => Ok(link),
         }
     }
 
@@ -310,6 +325,18 @@ impl Line {
             }
             down
         });
+    }
+}
+
+/// Why one who was found in the list of cluster `ours` is of no use.
+fn stranger(ours: u64, theirs: Option<u64>) -> Option<Trouble> {
+    match theirs {
+        Some(theirs) if theirs == ours => None,
+        Some(theirs) => Some(Trouble::lasting(format!(
+            "etcd's member list leads there from cluster {ours:x}, but it is of cluster {theirs:x}; is that member's \
+             --advertise-client-urls right?"
+        ))),
+        None => Some(Trouble::lasting("it was found in etcd's member list, and does not say of which cluster it is")),
     }
 }
 

@@ -13,7 +13,7 @@ use super::connect::Link;
 use super::credentials::Credentials;
 use super::failure::Failure;
 use super::line::{Line, Who};
-use super::{discover, home, version};
+use super::{discover, home, spares, version};
 use crate::config;
 
 /// How long a call may take.
@@ -63,18 +63,19 @@ impl Members {
             credentials: Credentials::new(config),
             versions: version::Known::default(),
             prefix: config.prefix.clone(),
-            discover: config.discover,
+            discover: config.discover && !shows_password(config),
         })
     }
 
-    /// The tasks that find members, keep the connections up, and keep what they are made with.
-    pub(super) fn keepers(self: &Arc<Self>) -> [BoxFuture<'static, ()>; 3] {
-        let (credentials, found, home) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
+    /// The tasks that find members, keep the connections up and fit, and keep what they are made with.
+    pub(super) fn keepers(self: &Arc<Self>) -> [BoxFuture<'static, ()>; 4] {
+        let [credentials, found, home, others] = [(); 4].map(|()| Arc::clone(self));
         let discover = self.discover;
         [
             Box::pin(async move { credentials.credentials.keep().await }),
             Box::pin(discover::run(found, discover)),
             Box::pin(home::run(home)),
+            Box::pin(spares::run(others)),
         ]
     }
 
@@ -235,6 +236,16 @@ impl Members {
             self.prefer(member);
         }
     }
+}
+
+/// Whether a login at a member that was found would send the password over the network in the clear, which the operator
+/// has not asked for: his own endpoints are of this machine.
+fn shows_password(config: &config::Etcd) -> bool {
+    let shows = config.user.is_some() && config.tls.is_none() && config.password_in_the_clear.is_none();
+    if shows && config.discover {
+        tracing::warn!("no other members of etcd are looked for: without TLS the password would go over the network");
+    }
+    shows
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<LeaseId>
             order = orders.recv() => match order {
                 Some(lease) => {
                     this.requests.order(lease);
+                    this.drop_old();
                     this.ask_next();
                 }
                 None => return,
@@ -67,6 +68,12 @@ async fn until(deadline: Option<Instant>) {
 }
 
 impl Renewals {
+    /// A stream of a connection that was replaced would keep that one open.
+    fn drop_old(&mut self) {
+        let members = &self.shared.members;
+        self.idle.retain(|member, renewer| renewer.is_over(members.line(*member).link().as_deref()));
+    }
+
     /// Asks the best member that may be asked for the order nobody has answered yet, if there is one.
     fn ask_next(&mut self) {
         let Some((order, lease)) = self.requests.unanswered() else { return };

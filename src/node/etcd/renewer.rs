@@ -46,6 +46,11 @@ impl Renewer {
         }
     }
 
+    /// Whether its stream, if it has one, is one of this connection.
+    pub(super) fn is_over(&self, link: Option<&Link>) -> bool {
+        self.open.as_ref().is_none_or(|open| link.is_some_and(|link| link.id == open.link))
+    }
+
     /// Ends the stream.
     pub(super) fn give_up(&mut self) {
         self.open = None;

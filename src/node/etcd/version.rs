@@ -65,16 +65,23 @@ impl Known {
     }
 }
 
-/// The version, from a member's answer about itself.
+/// What a member says about itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Status {
+    pub(super) version: Option<Version>,
+    /// The id of its cluster.
+    pub(super) cluster: Option<u64>,
+}
+
+/// The version and the cluster, from a member's answer about itself.
 ///
 /// # Errors
 /// When it is no etcd: kine, which k3s puts before its databases, has neither cluster nor member, and leases that it
 /// neither renews nor revokes.
-pub(super) fn of_status(status: &StatusResponse) -> Result<Option<Version>, Trouble> {
-    if status.header().is_none_or(|header| header.cluster_id() == 0 && header.member_id() == 0) {
-        return Err(Trouble::lasting(NOT_ETCD));
-    }
-    Ok(Version::parse(status.version()))
+pub(super) fn of_status(status: &StatusResponse) -> Result<Status, Trouble> {
+    let header = status.header().filter(|header| header.cluster_id() != 0 || header.member_id() != 0);
+    let cluster = header.ok_or_else(|| Trouble::lasting(NOT_ETCD))?.cluster_id();
+    Ok(Status { version: Version::parse(status.version()), cluster: Some(cluster) })
 }
 
 /// In plain words, with the way out.

@@ -233,7 +233,9 @@ pub(super) fn clock_stepped(lab: &Context) -> Result<()> {
         ensure!(changes.is_empty(), "{VIP} did not stay when the clock was stepped by {hours} h: {changes:?}");
         lab.say(format_args!("{hours:+} h ({}): nothing moved", said.lines().collect::<Vec<_>>().join(" to ")));
     }
-    ensure!(!vm.vipd_said().contains("WARN"), "the daemon warns: {}", vm.vipd_said());
+    // Of etcd's version it warns in any case.
+    let warns = |line: &str| line.contains("WARN") && !line.contains("has a known fault");
+    ensure!(!vm.vipd_said().lines().any(warns), "the daemon warns: {}", vm.vipd_said());
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
