@@ -8,12 +8,14 @@
 //! Owned by the command line, which loads it, and read by everybody. Pure but for [`load`] and [`Host::this`]; it must not
 //! look at links, sockets or etcd, guess, or correct.
 
+mod announce;
 mod check;
 mod endpoint;
 mod etcd;
 mod machine;
 mod raw;
 mod refusal;
+mod selector;
 mod settings;
 mod timings;
 
@@ -23,6 +25,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::link::LinkChoice;
 use endpoint::Host as Where;
 pub use etcd::{ClientCertificate, Etcd, Tls, User};
 use machine::Machine;
@@ -30,6 +33,9 @@ use raw::{LARGEST_FILE, Map, Node};
 use refusal::{Place, Problems};
 pub use refusal::{Problem, Refusal};
 use settings::Settings;
+
+use crate::election::contender::OnConflict;
+use crate::election::timings::Schedule;
 
 /// A checked configuration: every value is usable, every default filled in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +46,10 @@ pub struct Config {
     pub etcd: Etcd,
     /// The session's lease.
     pub lease: Lease,
+    /// When a VIP that was taken is announced.
+    pub announce: Schedule,
+    /// What to do at a first claim when somebody else answers for the VIP.
+    pub on_conflict: OnConflict,
     /// Where the daemon keeps what its next start must know.
     pub runtime_dir: PathBuf,
     /// The VIPs, in the file's order.
@@ -69,8 +79,8 @@ pub enum Ttl {
 pub struct Vip {
     /// Its addresses, which move as one (one for now).
     pub addresses: Vec<IpAddr>,
-    /// The name of the link it belongs on (`eth0`, `eth0.100`).
-    pub link: String,
+    /// The link it belongs on.
+    pub link: LinkChoice,
     /// Where it stands in the file (`machine.network.interfaces[0].vip.ip`).
     pub place: String,
 }
@@ -173,5 +183,13 @@ fn refuse_circles(settings: &Settings, vips: &[Vip], problems: &mut Problems) {
 }
 
 fn assemble(settings: Settings, vips: Vec<Vip>) -> Config {
-    Config { node: settings.node, etcd: settings.etcd, lease: settings.lease, runtime_dir: settings.runtime_dir, vips }
+    Config {
+        node: settings.node,
+        etcd: settings.etcd,
+        lease: settings.lease,
+        announce: settings.announce,
+        on_conflict: settings.on_conflict,
+        runtime_dir: settings.runtime_dir,
+        vips,
+    }
 }

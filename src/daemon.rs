@@ -2,13 +2,16 @@
 //!
 //! Start: claim the network namespace, take off what an earlier life left, then etcd, the keeper and the election. The
 //! claim comes first because nobody may touch addresses without it; left-overs come before etcd because they need not
-//! wait for it. Stop is the election's affair ([`crate::election`]); when it says `Finish`, everything is dropped.
+//! wait for it. The links of VLANs that vipd created go last, when nothing of ours is on them any more. Stop is the election's affair ([`crate::election`]); when it says `Finish`, everything is dropped.
 
 mod claim;
 mod driver;
 mod memory;
 mod release;
 pub mod tell;
+mod vlans;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use tokio::sync::{mpsc, watch};
@@ -19,14 +22,15 @@ use driver::Driver;
 pub use driver::End;
 use memory::Memory;
 pub use release::release;
+use vlans::Vlans;
 
 use crate::config::Config;
-use crate::election::event::Event;
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
 use crate::node::announce::Announcer;
 use crate::node::clock::now;
 use crate::node::conflict::Prober;
+use crate::node::conflict::lookout::Lookout;
 use crate::node::etcd::Etcd;
 use crate::node::keeper::{Keeper, KeptVip, Wishes};
 use crate::node::kernel::Kernel;
@@ -54,6 +58,7 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     for left in clean_leftovers(&mut kernel, &ours).await? {
         warn!(address = %left, "took off what an earlier life left");
     }
+    vlans::clean(&plan, &ours).await;
     memory.will_put(addresses)?;
 
     let (report, events) = mpsc::channel(FACTS);
@@ -62,18 +67,23 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
         etcd.release(lease, &config.node, VERSION);
     }
     let (wishes, wished) = watch::channel(Wishes::new());
-    let keeper = keeper(&plan, kernel, wished, report.clone())?;
+    let ((show, views), (miss, missing)) = (watch::channel(BTreeMap::new()), watch::channel(BTreeSet::new()));
+    let keeper = Keeper::new(kernel, kept(&plan), wished, report.clone(), show, miss)?;
+    let mut keeper = tokio::spawn(keeper.run());
+    let vlans = Vlans::start(&plan, missing);
     let (election, first) = Election::start(settings(&config), &plan, now());
-    let prober = Prober::new(report);
-    let driver = Driver { plan, events, wishes, etcd, announcer: Announcer::new(), prober, memory };
+    let (prober, lookout) = (Prober::new(report.clone()), Lookout::start(report));
+    let driver = Driver { plan, events, wishes, views, etcd, announcer: Announcer::new(), prober, lookout, memory };
     info!(node = config.node, version = VERSION, vips = driver.plan.vips.len(), "vipd runs");
-    tokio::select! {
-        end = driver.run(election, first) => end.context("the daemon's timer or signals broke"),
-        end = keeper => {
-            end.context("the keeper of addresses broke")?;
+    let end = tokio::select! {
+        end = driver.run(election, first) => end.context("the daemon's timer or signals broke")?,
+        end = &mut keeper => {
+            end.map_err(std::io::Error::other).flatten().context("the keeper of addresses broke")?;
             anyhow::bail!("the keeper of addresses ended by itself")
         }
-    }
+    };
+    vlans.finish(keeper).await;
+    Ok(end)
 }
 
 fn settings(config: &Config) -> Settings {
@@ -82,21 +92,14 @@ fn settings(config: &Config) -> Settings {
         version: VERSION.into(),
         prefix: config.etcd.prefix.clone(),
         margin: config.lease.margin,
+        announce: config.announce.clone(),
+        on_conflict: config.on_conflict,
         guards: Guards::default(),
     }
 }
 
-/// The keeper, in a task of its own.
-fn keeper(
-    plan: &Plan,
-    kernel: Kernel,
-    wishes: watch::Receiver<Wishes>,
-    report: mpsc::Sender<Event>,
-) -> anyhow::Result<impl Future<Output = std::io::Result<()>> + use<>> {
-    let kept =
-        plan.vips.iter().map(|v| KeptVip { id: v.id, addresses: v.addresses.clone(), link_name: v.link.clone() });
-    let (views, _) = watch::channel(std::collections::BTreeMap::new());
-    let keeper = Keeper::new(kernel, kept.collect(), wishes, report, views)?;
-    let task = tokio::spawn(keeper.run());
-    Ok(async move { task.await.map_err(std::io::Error::other)? })
+/// The plan, as far as the keeper needs it.
+fn kept(plan: &Plan) -> Vec<KeptVip> {
+    let kept = plan.vips.iter();
+    kept.map(|v| KeptVip { id: v.id, addresses: v.addresses.clone(), link: v.link.clone() }).collect()
 }

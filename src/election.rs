@@ -15,7 +15,7 @@
 //! 3. The turn is taken at once if all who stood first during the last TTL ended with their *owner's word* that the
 //!    address is off. Else the network is asked first (three probes), and a fresh counted pair is waited for.
 //! 4. The address is put with a lifetime that ends by the fence ([`lifetime`]): the kernel takes it off when nobody else
-//!    can. The holder announces it, and each counted pair lets it live on.
+//!    can. The holder announces it, answers others who claim it, and each counted pair lets it live on.
 //! 5. The turn is given up in this order: address off, the *kernel's word* that it is, then the key, with the owner's
 //!    word. From the moment its deletion is ordered, a key is dead to its owner.
 //!

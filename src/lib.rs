@@ -8,7 +8,8 @@
 //!                          └──── orders ──▶ daemon (connects) ┘
 //! ```
 //! Three rooms: [`election`] decides and is pure; [`node`] touches, one adapter per thing outside, and decides nothing;
-//! [`daemon`] connects them. Round them: [`config`] (what the operator wrote, checked), [`plan`], [`cli`], [`moment`].
+//! [`daemon`] connects them. Round them: [`config`] (what the operator wrote, checked), [`plan`], [`link`] (which of this
+//! node's links is meant), [`cli`], [`moment`].
 //!
 //! # Where to begin
 //! [`election`] tells the story and the promise; `daemon/driver.rs` is the loop; [`node::keeper`] is how an address gets
@@ -21,6 +22,7 @@ pub mod config;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod election;
+pub mod link;
 pub mod moment;
 #[cfg(feature = "daemon")]
 pub mod node;

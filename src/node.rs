@@ -10,6 +10,7 @@
 pub mod announce;
 pub mod clock;
 pub mod conflict;
+pub mod device;
 pub mod etcd;
 pub mod filter;
 pub mod frame;
@@ -21,3 +22,4 @@ pub mod netlink;
 pub mod packet;
 pub mod put;
 pub mod ready;
+pub mod vlan;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::config::Config;
 use crate::election::event::VipId;
 use crate::election::record::naming_address;
+use crate::link::LinkChoice;
 
 /// Everything this node stands for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -22,8 +23,8 @@ pub struct PlannedVip {
     pub id: VipId,
     /// Its addresses, which move as one; never empty.
     pub addresses: Vec<IpAddr>,
-    /// The name of its link.
-    pub link: String,
+    /// The link it belongs on.
+    pub link: LinkChoice,
     /// The address that names it in etcd.
     pub key_address: IpAddr,
     /// Where it stands in the configuration.
@@ -54,7 +55,13 @@ impl Plan {
 impl PlannedVip {
     /// A VIP of one address, for worlds that have no config.
     pub fn for_test(id: VipId, address: IpAddr) -> Self {
-        Self { id, addresses: vec![address], link: "eth0".into(), key_address: address, place: String::new() }
+        Self {
+            id,
+            addresses: vec![address],
+            link: LinkChoice::named("eth0"),
+            key_address: address,
+            place: String::new(),
+        }
     }
 }
 
@@ -68,11 +75,14 @@ mod tests {
         let text = "machine: {network: {interfaces: [{interface: b, vip: {ip: fd00::1}}, {interface: a, vip: {ip: 10.0.0.1}}]}}";
         let mut config = parse(text, &Host { name: "cp-1".into(), runtime_directory: None }).unwrap();
         let group = ["fd00::2", "10.0.0.2"].map(|a| a.parse().unwrap()).to_vec();
-        config.vips.push(Vip { addresses: Vec::new(), link: "c".into(), place: "nowhere".into() });
-        config.vips.push(Vip { addresses: group, link: "d".into(), place: "group".into() });
+        config.vips.push(Vip { addresses: Vec::new(), link: LinkChoice::named("c"), place: "nowhere".into() });
+        config.vips.push(Vip { addresses: group, link: LinkChoice::named("d"), place: "group".into() });
         let plan = Plan::new(&config);
-        let seen: Vec<_> = plan.vips.iter().map(|v| (v.id.0, v.link.as_str(), v.key_address.to_string())).collect();
-        assert_eq!(seen, [(0, "b", "fd00::1".into()), (1, "a", "10.0.0.1".into()), (2, "d", "10.0.0.2".into())]);
+        let seen: Vec<_> = plan.vips.iter().map(|v| (v.id.0, v.link.to_string(), v.key_address.to_string())).collect();
+        assert_eq!(
+            seen,
+            [(0, "b".into(), "fd00::1".into()), (1, "a".into(), "10.0.0.1".into()), (2, "d".into(), "10.0.0.2".into()),]
+        );
         assert_eq!(plan.vips[1].place, "machine.network.interfaces[1].vip.ip");
     }
 }

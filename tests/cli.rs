@@ -70,14 +70,37 @@ vipd: {node: cp-1, lease: {ttl: 6s}, etcd: {prefix: ha, endpoints: ['http://127.
         "link     nosuchlink0",
         "key      ha/10.1.2.3/<lease>",
         "vip        fd00::3",
-        "link     nosuchlink0.7",
+        "link     VLAN 7 on nosuchlink0",
         "ttl 6s, renewed every 600ms, fence 4.79s after a renewal",
         "lacks for now",
-        "the link \"nosuchlink0\" of machine.network.interfaces[0].vip.ip",
+        "- the link \"nosuchlink0\"; there are: ",
+        ", for machine.network.interfaces[0].vip.ip",
         "etcd at http://127.0.0.1:1",
     ] {
         assert!(said.contains(want), "{want:?} is not in\n{said}");
     }
+}
+
+#[test]
+fn check_says_in_words_what_a_selector_looks_for_and_what_there_is() {
+    let file = std::env::temp_dir().join(format!("vipd-cli-selector-{}.yaml", std::process::id()));
+    let config = "
+machine: {network: {interfaces: [{deviceSelector: {driver: no-such*, physical: true}, vip: {ip: 10.1.2.3}}]}}
+vipd: {node: cp-1, etcd: {endpoints: ['http://127.0.0.1:1']}}
+";
+    std::fs::write(&file, config).unwrap();
+    let out = vipd(&["check", "-c", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    let said = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    for want in [
+        "link     the physical link with driver \"no-such*\"\n",
+        "- the physical link with driver \"no-such*\"; there are: ",
+        ", for machine.network.interfaces[0].vip.ip",
+    ] {
+        assert!(said.contains(want), "{want:?} is not in\n{said}");
+    }
+    assert!(!said.contains("  here "), "{said}");
 }
 
 #[test]

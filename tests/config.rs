@@ -48,6 +48,13 @@ fn summary(config: &Config) -> String {
         let margin = config.lease.margin.map_or("the least".into(), |margin| format!("{margin:?}"));
         lines.push(format!("ttl {ttl}, margin {margin}"));
     }
+    if config.announce != plain.announce {
+        let refresh = config.announce.refresh.map_or("never".into(), |every| format!("every {every:?}"));
+        lines.push(format!("announced after {:?}, then {refresh}", config.announce.times));
+    }
+    if config.on_conflict != plain.on_conflict {
+        lines.push(format!("on conflict {:?}", config.on_conflict));
+    }
     if config.runtime_dir != plain.runtime_dir {
         lines.push(format!("runtime directory {}", config.runtime_dir.display()));
     }
@@ -140,9 +147,13 @@ fn the_reference_shows_the_defaults() {
     let with = parse(&text, &host()).unwrap();
     let without = parse(text.split("\nvipd:").next().unwrap(), &host()).unwrap();
     assert_eq!((with.etcd, with.lease, with.runtime_dir), (without.etcd, without.lease, without.runtime_dir));
+    assert_eq!((with.announce, with.on_conflict), (without.announce, without.on_conflict));
     let etcd =
         ["endpoints:", "discover:", "tls:", "ca:", "cert:", "key:", "serverName:", "user:", "passwordFile:", "prefix:"];
-    for key in ["node:", "etcd:", "lease:", "ttl:", "margin:", "runtimeDir:"].iter().chain(&etcd) {
+    let selector = ["deviceSelector:", "physical:", "driver:", "busPath:", "permanentAddr:", "hardwareAddr:", "pciID:"];
+    let announce = ["announce:", "schedule:", "refresh:", "onConflict:"];
+    let vipd = ["node:", "etcd:", "lease:", "ttl:", "margin:", "runtimeDir:"];
+    for key in vipd.iter().chain(&etcd).chain(&selector).chain(&announce) {
         assert!(text.contains(key), "{key} is not in the reference");
     }
 }

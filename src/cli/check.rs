@@ -1,5 +1,7 @@
 //! `vipd check`: what would be done on this node, and what it lacks. Changes nothing.
 
+mod node;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,8 +9,8 @@ use std::time::Duration;
 use crate::config::{Config, Etcd, Ttl};
 use crate::election::timings::{Timings, least_margin};
 use crate::node::etcd::check;
-use crate::node::kernel::{Kernel, chain};
 use crate::plan::{Plan, PlannedVip};
+use node::Node;
 
 /// Prints the report of a good config.
 pub async fn report(config: &Config, path: &Path) -> ExitCode {
@@ -18,13 +20,18 @@ pub async fn report(config: &Config, path: &Path) -> ExitCode {
     etcd(&config.etcd);
     println!("runtime    {}", config.runtime_dir.display());
     println!("timings    {}", timings(config));
+    let node = Node::look(&plan).await;
     for vip in &plan.vips {
         println!("vip        {}", addresses(vip));
         println!("  from     {}", vip.place);
         println!("  link     {}", vip.link);
+        if let Some(here) = node.chosen(&vip.link) {
+            println!("  here     {here}");
+        }
         println!("  key      {}/{}/<lease>", config.etcd.prefix, vip.key_address);
     }
-    let lacks = lacks(config, &plan).await;
+    let mut lacks = node.lacks(&plan).await;
+    lacks.extend(check(&config.etcd).await);
     if lacks.is_empty() {
         println!("this node has all it needs");
     } else {
@@ -74,33 +81,4 @@ fn timings(config: &Config) -> String {
             )
         }
     }
-}
-
-async fn lacks(config: &Config, plan: &Plan) -> Vec<String> {
-    let mut lacks = Vec::new();
-    match Kernel::open().await {
-        Ok(mut kernel) => {
-            for vip in &plan.vips {
-                lacks.extend(of_link(&mut kernel, vip).await);
-            }
-        }
-        Err(e) => lacks.push(format!("a way to the kernel's network configuration: {}", chain(&e))),
-    }
-    lacks.extend(check(&config.etcd).await);
-    lacks
-}
-
-async fn of_link(kernel: &mut Kernel, vip: &PlannedVip) -> Vec<String> {
-    let name = &vip.link;
-    let link = match kernel.link(name).await {
-        Ok(None) => Some(format!("the link {name:?} of {}", vip.place)),
-        Ok(Some(link)) if !link.serves => Some(format!("the link {name:?} up, with carrier")),
-        Ok(Some(_)) => None,
-        Err(e) => Some(format!("a look at the link {name:?}: {}", chain(&e))),
-    };
-    let foreign = match kernel.look(&vip.addresses).await {
-        Ok(seen) => seen.foreign.first().map(|a| format!("the address free: {a} is here and was not put by vipd")),
-        Err(e) => Some(format!("a look at its addresses: {}", chain(&e))),
-    };
-    link.into_iter().chain(foreign).collect()
 }

@@ -12,8 +12,10 @@ use super::refusal::{Place, Problems, quoted};
 /// A checked value, or what is wrong with it.
 pub(super) type Checked<T> = Result<T, String>;
 
-/// The longest name of a link, in bytes: the kernel's IFNAMSIZ without its end mark.
-const LONGEST_LINK: usize = 15;
+/// The longest name of a link, in bytes: that of an alternative name, the kernel's ALTIFNAMSIZ without its end mark.
+const LONGEST_LINK: usize = 127;
+/// The longest word that may be a misspelt key, in bytes.
+const LONGEST_KEY: usize = 30;
 /// The longest prefix, in bytes. Every key and every read carries it.
 const LONGEST_PREFIX: usize = 128;
 /// The longest node name, in bytes: that of a DNS name.
@@ -90,7 +92,8 @@ fn unfit(address: IpAddr) -> Option<String> {
     Some(why.into())
 }
 
-/// A link's name, by the kernel's rules and with the loopback left out.
+/// What a link is called: its name, an alternative name or its alias, by the kernel's rules for names and with the loopback
+/// left out.
 pub(super) fn link(node: &Node) -> Checked<String> {
     let name = text(node)?;
     let shown = quoted(name);
@@ -106,20 +109,9 @@ pub(super) fn link(node: &Node) -> Checked<String> {
     if name == "lo" {
         return Err(format!("{shown} is the loopback interface, which no other machine reaches"));
     }
-    short_enough(name, &shown)
-}
-
-/// The link of VLAN `id` on `base`: `eth0.100`.
-pub(super) fn vlan_link(base: &str, id: u16) -> Checked<String> {
-    let name = format!("{base}.{id}");
-    let shown = format!("with the interface's name makes {}, which", quoted(&name));
-    short_enough(&name, &shown).map_err(|text| format!("{id} {text}"))
-}
-
-fn short_enough(name: &str, shown: &str) -> Checked<String> {
     if name.len() > LONGEST_LINK {
         return Err(format!(
-            "{shown} has {} bytes; a link's name has at most {LONGEST_LINK} (a longer alternative name does not do)",
+            "{shown} has {} bytes; a link's name has at most 15, another name of it {LONGEST_LINK}",
             name.len()
         ));
     }
@@ -196,7 +188,7 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
 
 /// The known word that `word` is probably meant to be.
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    if word.len() > 2 * LONGEST_LINK {
+    if word.len() > LONGEST_KEY {
         return None;
     }
     let reach = |candidate: &str| (candidate.len() / 3).clamp(1, 2);
@@ -268,14 +260,15 @@ mod tests {
 
     #[test]
     fn link_names() {
-        for name in ["eth0", "enp1s0f0np0", "bond0.100", "br-lan", "a", "eth0.100@x", "fifteen-bytes15"] {
+        for name in
+            ["eth0", "enp1s0f0np0", "bond0.100", "br-lan", "a", "eth0.100@x", "fifteen-bytes15", "enp0s31f6-uplink"]
+        {
             assert_eq!(link(&node(name)), Ok(name.into()));
         }
-        for name in ["", ".", "..", "a/b", "a b", "eth0\n", "a\tb", "eth0:1", "sixteen--bytes16", "lo", "a\u{7f}"] {
+        for name in ["", ".", "..", "a/b", "a b", "eth0\n", "a\tb", "eth0:1", "lo", "a\u{7f}", &"x".repeat(128)] {
             assert!(link(&node(name)).is_err(), "{name:?}");
         }
-        assert_eq!(vlan_link("eth0", 100), Ok("eth0.100".into()));
-        assert!(vlan_link("elevenbytes", 4094).is_err());
+        assert!(link(&node(&"x".repeat(127))).is_ok());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::Vip;
 use super::check::{self, Checked};
 use super::raw::{Map, Node};
 use super::refusal::{Place, Problems};
+use super::selector;
+use crate::link::{Base, LinkChoice};
 
 /// The most VIPs of one file. Far above any use, far below what a `VipId` counts.
 const MOST_VIPS: usize = 256;
@@ -100,29 +102,36 @@ impl<'p> Machine<'p> {
         if self.checked(&place.key("ignore"), ignored) == Some(true) {
             return;
         }
-        let base = self.interface_name(interface, place);
+        let base = self.base(interface, place);
         if let Some(vip) = interface.find("vip") {
-            self.vip(vip, &place.key("vip"), base.clone());
+            let link = base.clone().map(|base| LinkChoice { base, vlan: None });
+            self.vip(vip, &place.key("vip"), link);
         }
         if let Some(vlans) = vlans.filter(|vlans| may_have_vip(vlans)) {
-            self.vlans(vlans, &place.key("vlans"), base.as_deref());
+            self.vlans(vlans, &place.key("vlans"), base.as_ref());
         }
     }
 
-    fn interface_name(&mut self, interface: &Map, place: &Place) -> Option<String> {
-        if interface.get("deviceSelector").is_some() {
-            let text = "vipd does not select devices yet; name the interface of a VIP with interface";
-            self.problems.add(&place.key("deviceSelector"), text);
-            return None;
+    /// The link of an interface, by its name or by what it is like. An empty name beside a selector is none, as in Talos.
+    fn base(&mut self, interface: &Map, place: &Place) -> Option<Base> {
+        let (name, selector) = (interface.get("interface"), interface.get("deviceSelector"));
+        match (name.filter(|name| selector.is_none() || **name != Node::Text(String::new())), selector) {
+            (None, None) => {
+                let text = "a VIP without an interface; name it with interface, or select it with deviceSelector";
+                self.problems.add(place, text);
+                None
+            }
+            (Some(_), Some(_)) => {
+                let text = "stands beside interface; a link is either named or selected";
+                self.problems.add(&place.key("deviceSelector"), text);
+                None
+            }
+            (Some(name), None) => self.checked(&place.key("interface"), check::link(name)).map(Base::Named),
+            (None, Some(node)) => selector::read(node, &place.key("deviceSelector"), self.problems).map(Base::Selected),
         }
-        let Some(name) = interface.get("interface") else {
-            self.problems.add(place, "a VIP without an interface; name it with interface");
-            return None;
-        };
-        self.checked(&place.key("interface"), check::link(name))
     }
 
-    fn vlans(&mut self, vlans: &Node, place: &Place, base: Option<&str>) {
+    fn vlans(&mut self, vlans: &Node, place: &Place, base: Option<&Base>) {
         for (i, vlan) in self.checked(place, check::list(vlans)).unwrap_or_default().iter().enumerate() {
             if let Node::Map(vlan) = vlan {
                 self.vlan(vlan, &place.index(i), base);
@@ -130,19 +139,19 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn vlan(&mut self, vlan: &Map, place: &Place, base: Option<&str>) {
+    fn vlan(&mut self, vlan: &Map, place: &Place, base: Option<&Base>) {
         let Some(vip) = vlan.find("vip") else { return };
         let at = place.key("vlanId");
         let id = match vlan.get("vlanId") {
             Some(id) => self.checked(&at, check::vlan_id(id)),
             None => self.checked(place, Err("a VIP on a VLAN without a vlanId".into())),
         };
-        let link = base.zip(id).and_then(|(base, id)| self.checked(&at, check::vlan_link(base, id)));
+        let link = base.zip(id).map(|(base, id)| LinkChoice { base: base.clone(), vlan: Some(id) });
         self.vip(vip, &place.key("vip"), link);
     }
 
     /// A `vip:`. An empty one is refused: whoever writes the key wants a VIP, and the address below it has gone astray.
-    fn vip(&mut self, vip: &Node, place: &Place, link: Option<String>) {
+    fn vip(&mut self, vip: &Node, place: &Place, link: Option<LinkChoice>) {
         self.wanted += 1;
         let vip = match vip {
             Node::Map(vip) => vip,
@@ -189,13 +198,16 @@ impl<'p> Machine<'p> {
         };
         self.links.extend(link.clone().map(|link| (place.key("link"), link)));
         match root.get("name") {
-            Some(name) => self.address(name, &place.key("name"), link),
+            Some(name) => {
+                let link = link.map(|name| LinkChoice { base: Base::Named(name), vlan: None });
+                self.address(name, &place.key("name"), link);
+            }
             None => self.problems.add(place, "a Layer2VIPConfig without a name; its name is the VIP's address"),
         }
     }
 
     /// The address is checked whether the link is known or not, so that both problems show at once.
-    fn address(&mut self, node: &Node, place: &Place, link: Option<String>) {
+    fn address(&mut self, node: &Node, place: &Place, link: Option<LinkChoice>) {
         let Some(address) = self.checked(place, check::vip_address(node)) else { return };
         if let Some(first) = self.given.get(&address.to_canonical()) {
             return self.problems.add(place, format!("{} is given twice; first at {first}", node.shown()));

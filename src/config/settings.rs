@@ -11,10 +11,14 @@ use super::endpoint::Endpoint;
 use super::etcd::{self, Etcd};
 use super::raw::{Map, Node};
 use super::refusal::{Place, Problems};
-use super::{Host, Lease, Ttl, timings};
+use super::{Host, Lease, Ttl, announce, timings};
+use crate::election::contender::OnConflict;
+use crate::election::timings::Schedule;
 
 /// What stands below `vipd` if nothing does.
 const RUNTIME_DIR: &str = "/run/vipd";
+/// The keys below `vipd`.
+const VIPD: [&str; 6] = ["node", "etcd", "lease", "announce", "onConflict", "runtimeDir"];
 /// The keys below `vipd.etcd`.
 const ETCD: [&str; 6] = ["endpoints", "discover", "tls", "user", "passwordFile", "prefix"];
 
@@ -25,6 +29,8 @@ pub(super) struct Settings {
     /// Those of etcd, with their places.
     pub(super) endpoints: Vec<(Place, Endpoint)>,
     pub(super) lease: Lease,
+    pub(super) announce: Schedule,
+    pub(super) on_conflict: OnConflict,
     pub(super) runtime_dir: PathBuf,
 }
 
@@ -41,6 +47,8 @@ pub(super) fn read(vipd: Option<(&Node, Place)>, host: &Host, problems: &mut Pro
         etcd,
         endpoints,
         lease: timing(&lease, problems),
+        announce: announce::read(&root, problems),
+        on_conflict: root.setting("onConflict", announce::on_conflict, problems).unwrap_or_default(),
         runtime_dir: runtime_dir.unwrap_or_else(|| given_directory(&root, host, problems)),
     }
 }
@@ -82,7 +90,7 @@ pub(super) struct Section<'m> {
 impl<'m> Section<'m> {
     fn top(vipd: Option<(&'m Node, Place)>, problems: &mut Problems) -> Self {
         match vipd {
-            Some((node, place)) => Self::new(node, place, &["node", "etcd", "lease", "runtimeDir"], problems),
+            Some((node, place)) => Self::new(node, place, &VIPD, problems),
             None => Self { map: None, place: Place::file().key("vipd") },
         }
     }

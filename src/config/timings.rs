@@ -51,16 +51,24 @@ pub(super) fn margin(node: &Node, ttl: Ttl) -> Checked<Duration> {
 }
 
 /// `5s`, `1.5s`, `1500ms`, `1m30s`; a plain whole number is seconds.
-fn duration(node: &Node) -> Checked<Duration> {
-    let parsed = match node {
-        Node::Number(text) => text.parse().ok().map(Duration::from_secs),
-        Node::Text(text) => parts(text),
-        Node::Null | Node::Bool(_) | Node::List(_) | Node::Map(_) => None,
-    };
+pub(super) fn duration(node: &Node) -> Checked<Duration> {
+    let parsed = span(node).filter(|parsed| !parsed.is_zero());
     parsed.ok_or_else(|| format!("{} is not a duration, such as 5s or 1500ms", node.shown()))
 }
 
+/// The same, or none at all: `0s`.
+pub(super) fn span(node: &Node) -> Option<Duration> {
+    match node {
+        Node::Number(text) => text.parse().ok().map(Duration::from_secs),
+        Node::Text(text) => parts(text),
+        Node::Null | Node::Bool(_) | Node::List(_) | Node::Map(_) => None,
+    }
+}
+
 fn parts(mut text: &str) -> Option<Duration> {
+    if text.is_empty() {
+        return None;
+    }
     let mut sum = Duration::ZERO;
     while !text.is_empty() {
         let (number, rest) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.')?);
@@ -68,7 +76,7 @@ fn parts(mut text: &str) -> Option<Duration> {
         sum = sum.checked_add(part(number, unit)?)?;
         text = rest;
     }
-    (!sum.is_zero()).then_some(sum)
+    Some(sum)
 }
 
 /// Counted in whole nanoseconds, so that `1.18s` is 1.18 s and not nearly.
@@ -107,12 +115,11 @@ mod tests {
             ("0.1m", 6000),
             ("1h", 3_600_000),
             ("007s", 7000),
+            ("0s", 0),
         ] {
             assert_eq!(parts(text), Some(ms(want)), "{text}");
         }
-        for text in
-            ["", "5", "s", "-5s", "5 s", "5S", "5sec", "1.s", ".5s", "1..5s", "1.5.5s", "0s", "5s ", "5ss", "5d"]
-        {
+        for text in ["", "5", "s", "-5s", "5 s", "5S", "5sec", "1.s", ".5s", "1..5s", "1.5.5s", "5s ", "5ss", "5d"] {
             assert_eq!(parts(text), None, "{text}");
         }
         assert_eq!(parts("99999999999999999999s"), None);

@@ -1,5 +1,6 @@
 //! The loop: wait, handle, carry out. Carrying out never waits, so a slow etcd cannot delay the fence.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use tracing::{debug, error, info, trace, warn};
 
 use super::memory::Memory;
 use super::tell;
-use crate::election::action::Action;
+use crate::election::action::{Action, Occasion, Wish};
+use crate::election::contender::earliest;
 use crate::election::event::{Event, LeaseId, LinkId, VipId};
 use crate::election::machine::Election;
 use crate::election::session::Session;
@@ -17,11 +19,12 @@ use crate::moment::Moment;
 use crate::node::announce::Announcer;
 use crate::node::clock::{Alarm, now};
 use crate::node::conflict::Prober;
+use crate::node::conflict::lookout::Lookout;
 use crate::node::etcd::Etcd;
-use crate::node::keeper::{Wanted, Wishes};
+use crate::node::keeper::{LinkView, Wanted, Wishes};
 use crate::plan::Plan;
 
-/// How old an order to announce may be.
+/// How long ago the election may have been asked when something is announced.
 const FRESH: Duration = Duration::from_millis(100);
 
 /// The adapters, and what they report to.
@@ -32,12 +35,16 @@ pub struct Driver {
     pub events: mpsc::Receiver<Event>,
     /// Wishes for the keeper.
     pub wishes: watch::Sender<Wishes>,
+    /// The links of VIPs that can serve.
+    pub views: watch::Receiver<BTreeMap<VipId, LinkView>>,
     /// etcd.
     pub etcd: Etcd,
     /// Announcements.
     pub announcer: Announcer,
     /// Probes.
     pub prober: Prober,
+    /// Claims of others.
+    pub lookout: Lookout,
     /// What the next start must know.
     pub memory: Memory,
 }
@@ -70,10 +77,12 @@ impl Driver {
             return Ok(end);
         }
         loop {
+            // For announcements that wait the election is asked first, too: what it lets go of now is not announced.
+            let deadline = earliest([election.deadline(now()), self.announcer.deadline()]);
             let event = tokio::select! {
                 biased;
                 asked = signals.next() => asked,
-                rang = alarm.wait(election.deadline(now())) => rang.map(|()| Event::Tick)?,
+                rang = alarm.wait(deadline) => rang.map(|()| Event::Tick)?,
                 event = self.events.recv() => event.ok_or(io::ErrorKind::BrokenPipe)?,
             };
             self.prepare(&event);
@@ -84,6 +93,7 @@ impl Driver {
             if let Some(end) = self.carry_out(actions, at) {
                 return self.finish(end);
             }
+            self.go_on_announcing(at);
         }
     }
 
@@ -117,17 +127,18 @@ impl Driver {
             trace!(?action);
             match action {
                 Action::Put { vip, generation, link, wish } => {
+                    self.listen(vip, link, wish);
                     self.wishes.send_modify(|wishes| {
                         wishes.insert(vip, Wanted { generation, link, wish, at });
                     });
                 }
-                Action::Announce { vip, link } => self.announce(vip, link, at),
+                Action::Announce { vip, link, occasion } => self.announce(vip, link, occasion, at),
                 Action::Probe { vip, link, round } => {
                     if let Some(planned) = self.plan.get(vip) {
                         self.prober.probe(vip, &planned.addresses, link, round);
                     }
                 }
-                Action::Tell(note) => tell::tell(note, &self.plan),
+                Action::Tell(note) => tell::tell(note, &self.plan, &self.views.borrow()),
                 Action::Finish { clean } => end = Some(if clean { End::Clean } else { End::Unfinished }),
                 Action::GrantLease
                 | Action::Renew { .. }
@@ -141,14 +152,33 @@ impl Driver {
         end
     }
 
-    fn announce(&mut self, vip: VipId, link: LinkId, at: Moment) {
+    /// From the taking to the letting go others are listened for; from then on nothing is said any more.
+    fn listen(&mut self, vip: VipId, link: Option<LinkId>, wish: Wish) {
+        match (wish, link, self.plan.get(vip)) {
+            (Wish::Until(_), Some(link), Some(planned)) => self.lookout.watch(vip, link, &planned.addresses),
+            (Wish::Until(_) | Wish::Absent, ..) => {
+                self.announcer.hush(vip);
+                self.lookout.leave(vip);
+            }
+        }
+    }
+
+    /// What waits is announced only just after the election was asked, so that nothing is said of what is past its fence.
+    fn go_on_announcing(&mut self, asked_at: Moment) {
+        let now = now();
+        if now.since(asked_at) <= FRESH {
+            self.announcer.go_on(now);
+        }
+    }
+
+    fn announce(&mut self, vip: VipId, link: LinkId, occasion: Occasion, at: Moment) {
         // Frozen since the order, this node may hold nothing any more, and a late announcement would lead clients here.
         if now().since(at) > FRESH {
             debug!(vip = tell::name(&self.plan, vip), "an old announcement is not made");
             return;
         }
-        match self.announcer.announce(vip, link) {
-            Ok(frames) => debug!(vip = tell::name(&self.plan, vip), frames, "announced"),
+        match self.announcer.announce(vip, link, occasion, at) {
+            Ok(frames) => debug!(vip = tell::name(&self.plan, vip), frames, ?occasion, "announced"),
             Err(e) => warn!(vip = tell::name(&self.plan, vip), "cannot announce: {}", chain(&e)),
         }
     }

@@ -1,6 +1,7 @@
 //! `vipd release`: what a unit runs after its daemon is gone, however it went.
 //!
-//! The same order as always: addresses off, the kernel's word, then etcd with the owner's word. Beside a living daemon it
+//! The same order as always: addresses off, the kernel's word, then etcd with the owner's word. The links of VLANs that
+//! the daemon created go last. Beside a living daemon it
 //! is refused. Without etcd the addresses go all the same, and the lease ends by itself.
 
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tracing::{info, warn};
 
-use super::{Claim, Memory, VERSION};
+use super::{Claim, Memory, VERSION, vlans};
 use crate::config::Config;
 use crate::election::event::LeaseId;
 use crate::node::etcd::{self, Release};
@@ -31,6 +32,8 @@ pub async fn release(config: &Config, bound: Duration) -> anyhow::Result<()> {
     if give_back(config, memory.leases(), bound).await {
         memory.forget()?;
     }
+    // Last: nobody waits for it.
+    vlans::remove_all(&ours).await;
     Ok(())
 }
 

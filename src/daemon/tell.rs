@@ -1,13 +1,17 @@
 //! Notes of the election as log lines. INFO is a transition, WARN is "look today", ERROR is "wake up".
 
+use std::collections::BTreeMap;
+
 use tracing::{error, info, warn};
 
 use crate::election::action::{Cause, Note};
 use crate::election::event::VipId;
+use crate::node::keeper::LinkView;
 use crate::plan::Plan;
 
 /// Tells people.
-pub fn tell(note: Note, plan: &Plan) {
+pub fn tell(note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>) {
+    let link = |vip: VipId| link(plan, links, vip);
     match note {
         Note::SessionBegan { .. } | Note::SessionEnded { .. } => session(note),
         Note::Queued { vip, behind } => info!(vip = name(plan, vip), behind, "stands in the queue"),
@@ -18,15 +22,18 @@ pub fn tell(note: Note, plan: &Plan) {
             let next = if at_once { "taking the VIP at once" } else { "asking the network first" };
             info!(vip = name(plan, vip), "the turn has come: {next}");
         }
-        Note::Took { vip } => info!(vip = name(plan, vip), link = link(plan, vip), "holds the VIP"),
+        Note::Took { vip } => info!(vip = name(plan, vip), link = link(vip), "holds the VIP"),
         Note::TookLoudly { vip, by } => {
             error!(
                 vip = name(plan, vip),
-                by, "somebody still answers for the VIP a whole TTL after its turn: taking it"
+                by, "somebody still answers for the VIP a whole TTL after its turn: taking it all the same"
             );
         }
         Note::SomebodyAnswers { vip, by } => {
             warn!(vip = name(plan, vip), by, "another host still answers for the VIP: not taking it for now");
+        }
+        Note::Claimed { vip, by, times } => {
+            warn!(vip = name(plan, vip), by, times, "another host claims the VIP that is held here: announced again");
         }
         Note::LetGo { vip, cause, kept_place } => let_go(&name(plan, vip), &cause, kept_place),
         Note::LeftQueue { vip, cause } => info!(vip = name(plan, vip), "leaves the queue: {}", why(&cause)),
@@ -35,10 +42,10 @@ pub fn tell(note: Note, plan: &Plan) {
             warn!(vip = name(plan, vip), times_a_minute = times, "somebody took the address off: it is back");
         }
         Note::LinkChanged { vip, up: true } => {
-            info!(vip = name(plan, vip), link = link(plan, vip), "the link can serve")
+            info!(vip = name(plan, vip), link = link(vip), "the link can serve")
         }
         Note::LinkChanged { vip, up: false } => {
-            warn!(vip = name(plan, vip), link = link(plan, vip), "the link is down or gone");
+            warn!(vip = name(plan, vip), link = link(vip), "the link is down or gone");
         }
         Note::KeyIgnored { key, why } => warn!(%key, "a key under the prefix is ignored: {why}"),
         Note::WatchDeaf => warn!("etcd's watch told less than a read: reading all again"),
@@ -98,6 +105,8 @@ pub fn name(plan: &Plan, vip: VipId) -> String {
     addresses.unwrap_or_default().join("+")
 }
 
-fn link(plan: &Plan, vip: VipId) -> &str {
-    plan.get(vip).map_or("", |v| v.link.as_str())
+/// A VIP's link for people: its name, or what is looked for.
+fn link(plan: &Plan, links: &BTreeMap<VipId, LinkView>, vip: VipId) -> String {
+    let name = links.get(&vip).map(|link| link.name.clone());
+    name.or_else(|| plan.get(vip).map(|planned| planned.link.to_string())).unwrap_or_default()
 }

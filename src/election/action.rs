@@ -88,6 +88,8 @@ pub enum Action {
         vip: VipId,
         /// The link to tell it on.
         link: LinkId,
+        /// Why.
+        occasion: Occasion,
     },
     /// Nothing more will be ordered: the process may end.
     Finish {
@@ -96,6 +98,19 @@ pub enum Action {
     },
     /// Tell people.
     Tell(Note),
+}
+
+/// Why the network is told of a VIP; what matters most stands first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Occasion {
+    /// It was put: clients wait for this.
+    Put,
+    /// Another host claimed it: clients may have gone there.
+    Claimed,
+    /// Once more after it was put, for those who missed it.
+    Repeat,
+    /// Now and then while it is held.
+    Refresh,
 }
 
 /// Why a turn was given up or an address taken off.
@@ -187,6 +202,15 @@ pub enum Note {
         vip: VipId,
         /// Who.
         by: String,
+    },
+    /// Another host claims the VIP that is held here. It is kept, and announced again.
+    Claimed {
+        /// Which VIP.
+        vip: VipId,
+        /// Who, this time.
+        by: String,
+        /// How many claims were heard since the daemon's start.
+        times: u64,
     },
     /// The VIP is being taken off here.
     LetGo {

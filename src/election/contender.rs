@@ -15,18 +15,21 @@
 //! From every state with a key: *key seen gone* → address off → Idle. The state is read off the facts after every
 //! event ([`Contender::step`]); it is not pushed along by single events, so a lost one cannot wedge it.
 
+mod defence;
 mod steps;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::action::{Action, Cause, Note, Wish};
+use super::action::{Action, Cause, Note, Occasion, Wish};
 use super::event::{Generation, LeaseId, LinkId, Outcome, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::Picture;
 use super::record::{Key, candidate_key, naming_address};
 use super::session::Live;
+use super::timings::Schedule;
 use crate::moment::Moment;
+use defence::Defence;
 use steps::BACKOFF_ALONE;
 
 /// What a contender may look at while it steps.
@@ -43,8 +46,21 @@ pub struct View<'a> {
     pub prefix: &'a str,
     /// This node's name.
     pub node: &'a str,
+    /// What to do at a first claim of a VIP that somebody else answers for.
+    pub on_conflict: OnConflict,
     /// Which guards stand.
     pub guards: &'a Guards,
+}
+
+/// What to do at a first claim when somebody else answers for the VIP for a whole TTL. Whoever takes over from a holder
+/// that was lost takes it in any case, and whoever holds defends it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum OnConflict {
+    /// Leave it to him, loudly, and try again after a while: the address in the config may well be a mistake.
+    #[default]
+    Refuse,
+    /// Take it, loudly: it is ours, whoever uses it.
+    Claim,
 }
 
 /// How far the daemon's end has come, as contenders see it.
@@ -164,6 +180,15 @@ impl Announcing {
     fn anew(now: Moment) -> Self {
         Self { from: now, made: 0, due: Some(now) }
     }
+
+    /// What the next announcement is for.
+    fn occasion(&self, schedule: &Schedule) -> Occasion {
+        match self.made {
+            0 => Occasion::Put,
+            n if n < schedule.times.len() => Occasion::Repeat,
+            _ => Occasion::Refresh,
+        }
+    }
 }
 
 /// First, and finding out whether the one before is really gone.
@@ -208,6 +233,7 @@ pub struct Contender {
     failures: u32,
     failed_at: Moment,
     repairs: Vec<Moment>,
+    defence: Defence,
     /// Who stands first and is no daemon: its create revision, since when, and whether that was told.
     stranger: Option<(i64, Moment, bool)>,
 }
@@ -230,6 +256,7 @@ impl Contender {
             failures: 0,
             failed_at: Moment::default(),
             repairs: Vec::new(),
+            defence: Defence::default(),
             stranger: None,
         })
     }
@@ -373,7 +400,7 @@ impl Contender {
                 Some(probe.min(p.since + t.ttl))
             }
             State::Taking { since, .. } => earliest([Some(*since + t.word_bound), live.fence]),
-            State::Holding { announcing, .. } => earliest([announcing.due, live.fence]),
+            State::Holding { announcing, .. } => earliest([announcing.due, self.defence.due(), live.fence]),
             State::Paused { since, .. } if self.is_off() => Some(*since + t.ttl),
             State::Paused { since, .. } => Some(*since + t.word_bound.min(t.ttl)),
             State::Leaving { since, asked_since: None, .. } => Some(*since + t.word_bound),

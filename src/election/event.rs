@@ -218,6 +218,15 @@ pub enum Event {
         /// Who, for people (a MAC address); or why probing was not possible.
         by: String,
     },
+    /// Somebody else was heard to say that he has the VIP.
+    Claimed {
+        /// Which VIP.
+        vip: VipId,
+        /// Who, for people (a MAC address).
+        by: String,
+        /// How many times, since this was last reported of him.
+        times: u32,
+    },
     /// The VIP's link is up and carries (`Some`), or is down, without carrier or not there (`None`).
     Link {
         /// Which VIP.

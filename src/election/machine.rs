@@ -5,13 +5,13 @@ mod ending;
 use std::time::Duration;
 
 use super::action::{Action, Cause, Note};
-use super::contender::{Contender, EndSession, Ending, StepBack, View, Wants, earliest};
+use super::contender::{Contender, EndSession, Ending, OnConflict, StepBack, View, Wants, earliest};
 use super::event::{Change, Entry, Event, Generation, Header, LeaseId, Pair, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::{Ignored, Picture};
 use super::record::{NodeRecord, Released, node_key};
 use super::session::{Counted, History, Live, Session, Verdict};
-use super::timings::{RENEW_PAUSE, Timings};
+use super::timings::{RENEW_PAUSE, Schedule, Timings};
 use crate::moment::Moment;
 use crate::plan::Plan;
 use ending::Stop;
@@ -34,6 +34,10 @@ pub struct Settings {
     pub prefix: String,
     /// The operator's margin, if he wants more than the default.
     pub margin: Option<Duration>,
+    /// When to announce a VIP that was taken.
+    pub announce: Schedule,
+    /// What to do at a first claim of a VIP that somebody else answers for.
+    pub on_conflict: OnConflict,
     /// Which guards stand (all, outside tests).
     pub guards: Guards,
 }
@@ -136,6 +140,7 @@ impl Election {
             Event::Repaired { vip, generation } => self.repaired(vip, generation, now, wants),
             Event::ProbeSilent { vip, round } => self.probed(vip, round, None, now, wants),
             Event::ProbeAnswered { vip, round, by } => self.probed(vip, round, Some(by), now, wants),
+            Event::Claimed { vip, by, times } => self.claimed(vip, by, times, now, wants),
             Event::Link { vip, link } => {
                 if let Some(contender) = self.contender(vip) {
                     contender.link(link, now, wants);
@@ -179,7 +184,7 @@ impl Election {
         }
         self.history.seen(header.revision, now);
         self.ttl = ttl;
-        let timings = Timings::new(ttl, self.settings.margin);
+        let timings = Timings::new(ttl, self.settings.margin).announcing(self.settings.announce.clone());
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         wants.tell(Note::SessionBegan { lease, ttl_ms: millis(ttl), margin_ms: millis(timings.margin) });
         self.session = Session::Live(Box::new(Live::new(lease, timings, sent_at, now)));
@@ -264,6 +269,14 @@ impl Election {
         self.with_view(now, |contenders, view| {
             if let Some(contender) = contenders.iter_mut().find(|c| c.id == vip) {
                 contender.probed(round, by, view, wants);
+            }
+        });
+    }
+
+    fn claimed(&mut self, vip: VipId, by: String, times: u32, now: Moment, wants: &mut Wants) {
+        self.with_view(now, |contenders, view| {
+            if let Some(contender) = contenders.iter_mut().find(|c| c.id == vip) {
+                contender.claimed(by, times, view, wants);
             }
         });
     }
@@ -373,6 +386,7 @@ impl Election {
             ending,
             prefix: &self.settings.prefix,
             node: &self.settings.node,
+            on_conflict: self.settings.on_conflict,
             guards: &self.settings.guards,
         };
         act(&mut self.contenders, &view);

@@ -31,6 +31,23 @@ pub const WORD_BOUND: Duration = Duration::from_secs(2);
 /// However pressing, and however short the lease, renewals go out no faster than this.
 pub const RENEW_PAUSE: Duration = Duration::from_millis(50);
 
+/// When the network is told of a VIP that was taken: more than once, because a frame may be lost and a switch may need a
+/// moment to learn.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Schedule {
+    /// Counted from the taking, ascending.
+    pub times: Vec<Duration>,
+    /// From one later announcement to the next, for those that slept or came later; none if `None`.
+    pub refresh: Option<Duration>,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        let times = [0, 100, 1100, 2200, 5000].map(|ms| ms * MS);
+        Self { times: times.to_vec(), refresh: Some(60_000 * MS) }
+    }
+}
+
 /// The durations a session lives by. All but the first four do not depend on the lease.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Timings {
@@ -55,10 +72,16 @@ pub struct Timings {
     pub probe_good: Duration,
     /// From one answered probing to the next.
     pub probe_pause: Duration,
-    /// When to announce, counted from the taking.
-    pub announce: Vec<Duration>,
-    /// From one later announcement to the next; none if `None`.
-    pub refresh: Option<Duration>,
+    /// When to announce a VIP that was taken.
+    pub announce: Schedule,
+    /// From one announcement that answers another host's claim to the next (RFC 5227, DEFEND_INTERVAL): two hosts that
+    /// both insist must not keep each other talking.
+    pub defend_every: Duration,
+    /// For so long after the taking a claim may be one of the holder before, still under way; the announcements after
+    /// the taking answer it anyway.
+    pub claim_grace: Duration,
+    /// From one word to people about claims to the next.
+    pub claim_told_every: Duration,
     /// So many repairs within `repair_window` are a fight, and the turn is given up.
     pub repair_limit: usize,
     /// See `repair_limit`.
@@ -82,12 +105,19 @@ impl Timings {
             word_bound: WORD_BOUND,
             probe_good: 1000 * MS,
             probe_pause: 200 * MS,
-            announce: [0, 100, 1100, 2200, 5000].map(|ms| ms * MS).to_vec(),
-            refresh: Some(60_000 * MS),
+            announce: Schedule::default(),
+            defend_every: 10_000 * MS,
+            claim_grace: 1000 * MS,
+            claim_told_every: 60_000 * MS,
             repair_limit: 10,
             repair_window: 60_000 * MS,
             backoff_most: 30_000 * MS,
         }
+    }
+
+    /// The same with another schedule of announcements.
+    pub fn announcing(self, announce: Schedule) -> Self {
+        Self { announce, ..self }
     }
 
     /// Back-off after the given number of failures in a row: 0, 1, 2, 4 ... 30 s.

@@ -2,7 +2,10 @@
 //!
 //! Owned by the driver, which calls it from its loop: everything slow is done in [`Announcer::prepare`], and
 //! [`Announcer::announce`] is a few system calls, microseconds. When and how often to announce is for the election to
-//! say; this must not announce on its own, and must not wait.
+//! say; this must not announce on its own, and must not wait. Only if so many VIPs are announced at once that it would
+//! be a flood, the rest waits in the [`queue`] until [`Announcer::go_on`] is called.
+
+pub mod queue;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +17,10 @@ use tracing::{debug, warn};
 
 use super::frame::{self, Frame};
 use super::packet::PacketSocket;
+use crate::election::action::Occasion;
 use crate::election::event::{LinkId, VipId};
+use crate::moment::Moment;
+use queue::{FRESH, Queue, Turn};
 
 /// Why nothing was announced, or not all of it, and saying it again will not help by itself.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +64,21 @@ impl AnnounceError {
 #[derive(Debug, Default)]
 pub struct Announcer {
     prepared: BTreeMap<VipId, Prepared>,
+    queue: Queue,
+    counts: Counts,
+}
+
+/// What became of frames since the daemon's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Taken by the kernel.
+    pub sent: u64,
+    /// Refused for want of room, and tried again.
+    pub no_room: u64,
+    /// Refused for another reason.
+    pub failed: u64,
+    /// Announcements that were not made, or not in full, because they had waited for too long.
+    pub too_old: u64,
 }
 
 /// What is ready for one VIP.
@@ -98,32 +119,111 @@ impl Announcer {
 
     /// Forgets a VIP and closes its socket.
     pub fn forget(&mut self, vip: VipId) {
+        self.hush(vip);
         self.prepared.remove(&vip);
     }
 
-    /// Sends every frame of the VIP on `link`, once, without waiting, and says how many the kernel took.
+    /// The VIP is let go: what was still to be said of it is not said any more.
+    pub fn hush(&mut self, vip: VipId) {
+        self.queue.forget(vip);
+    }
+
+    /// Sends every frame of the VIP on `link`, once, without waiting, as was ordered at `now`; says how many frames the
+    /// kernel took, those of other VIPs that waited included. What would be too many at once is left to
+    /// [`Announcer::go_on`].
     ///
     /// A link that was created anew, or has another MAC address, is noticed here: the socket is opened and the frames
-    /// are built again first. One frame's failure does not keep the others back. Failures that may pass are logged and
-    /// are no error.
+    /// are built again first. One frame's failure does not keep the others back. Failures to send are logged and are no
+    /// error.
     ///
     /// # Errors
-    /// The first failure of those that will not pass by themselves.
-    pub fn announce(&mut self, vip: VipId, link: LinkId) -> Result<usize, AnnounceError> {
+    /// When there is nothing to send, or no way to, and saying it again will not help by itself.
+    pub fn announce(
+        &mut self,
+        vip: VipId,
+        link: LinkId,
+        occasion: Occasion,
+        now: Moment,
+    ) -> Result<usize, AnnounceError> {
         let prepared = self.prepared.get_mut(&vip).ok_or(AnnounceError::NotPrepared)?;
-        let line = match prepared.line_to(link) {
-            Err(error) if error.may_pass() => {
-                warn_of(vip, &error);
-                return Ok(0);
+        match prepared.line_to(link) {
+            Err(error) if error.may_pass() => warn_of(vip, &error),
+            line => {
+                line?;
+                self.queue.add(vip, link, occasion, now);
             }
-            line => line?,
-        };
-        let failures = line.send_all();
-        let sent = line.frames.len() - failures.len();
-        let (passing, lasting): (Vec<_>, Vec<_>) = failures.into_iter().partition(AnnounceError::may_pass);
-        passing.iter().for_each(|error| warn_of(vip, error));
-        lasting.into_iter().next().map_or(Ok(sent), Err)
+        }
+        Ok(self.go_on(now))
     }
+
+    /// Sends what waited and may leave by now; how many frames the kernel took.
+    pub fn go_on(&mut self, now: Moment) -> usize {
+        self.drop_old(now);
+        let before = self.counts.sent;
+        while let Some(turn) = self.queue.next(now) {
+            self.send(&turn, now);
+        }
+        usize::try_from(self.counts.sent - before).unwrap_or(usize::MAX)
+    }
+
+    /// When it wants to go on; none: nothing waits.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.queue.deadline()
+    }
+
+    /// What became of frames so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn drop_old(&mut self, now: Moment) {
+        let dropped = self.queue.drop_old(now);
+        if let Some(first) = dropped.first() {
+            self.counts.too_old += dropped.len() as u64;
+            let (announcements, vip) = (dropped.len(), first.0);
+            warn!(announcements, vip, "not announced any more: they waited longer than {FRESH:?}");
+        }
+    }
+
+    fn send(&mut self, turn: &Turn, now: Moment) {
+        let Some(prepared) = self.prepared.get_mut(&turn.vip) else { return self.queue.end(turn) };
+        let line = match prepared.line_to(turn.link) {
+            Ok(line) => line,
+            Err(error) => {
+                warn_of(turn.vip, &error);
+                return self.queue.end(turn);
+            }
+        };
+        let Some((address, frame)) = line.frames.get(turn.frame) else { return self.queue.end(turn) };
+        let last = turn.frame + 1 == line.frames.len();
+        match line.socket.send(&frame.bytes) {
+            Ok(()) => {
+                self.counts.sent += 1;
+                self.queue.left(turn, now);
+            }
+            Err(error) if is_full(&error) => {
+                self.counts.no_room += 1;
+                debug!(vip = turn.vip.0, link = turn.link.0, "no room for a {} for now: {error}", frame.what);
+                return self.queue.no_room(turn, now);
+            }
+            Err(source) => {
+                self.counts.failed += 1;
+                warn_of(
+                    turn.vip,
+                    &AnnounceError::Send { what: frame.what, address: *address, link: turn.link, source },
+                );
+                self.queue.pass(turn);
+            }
+        }
+        if last {
+            self.queue.end(turn);
+        }
+    }
+}
+
+/// Whether the kernel or the card had no room for a frame.
+fn is_full(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| [libc::ENOBUFS, libc::EAGAIN].contains(&code))
 }
 
 impl Prepared {
@@ -148,15 +248,6 @@ impl Line {
 
     fn leads_to(&self, link: LinkId) -> bool {
         self.link == link && self.socket.mac().is_ok_and(|mac| mac == self.mac)
-    }
-
-    /// Sends all frames and gives back what failed.
-    fn send_all(&self) -> Vec<AnnounceError> {
-        let send = |(address, frame): &(IpAddr, Frame)| {
-            let source = self.socket.send(&frame.bytes).err()?;
-            Some(AnnounceError::Send { what: frame.what, address: *address, link: self.link, source })
-        };
-        self.frames.iter().filter_map(send).collect()
     }
 }
 

@@ -1,9 +1,15 @@
 //! Asks the network whether somebody has a VIP, before it is put here: ARP probes (RFC 5227) and neighbour
-//! solicitations (RFC 4862).
+//! solicitations (RFC 4862). And listens, while it is here, for others who say so ([`lookout`]).
+//!
+//! One thing RFC 5227 (2.1.1) takes for a conflict is none here: another host's probe for the address that we probe for.
+//! The other candidates probe as well, and who of us has the turn is decided in etcd, not on the wire. A host that is no
+//! candidate and probes will hear our announcement, and it is for him to do without the address.
 //!
 //! Owned by the driver. Each probing is a task of its own that ends by itself, so several VIPs probe side by side. It
 //! reports what it heard and decides nothing; above all it must never report silence unless it listened all the time
 //! and every probe left this machine.
+
+pub mod lookout;
 
 use std::io;
 use std::net::IpAddr;
@@ -120,7 +126,7 @@ struct Ear {
 impl Ear {
     /// Listens from now on; nothing is asked yet.
     fn open(link: LinkId, address: IpAddr) -> io::Result<Self> {
-        let socket = PacketSocket::listener(link, address)?;
+        let socket = PacketSocket::listener(link, &[address])?;
         let mac = socket.mac()?;
         Ok(Self { fd: ready::register(socket)?, address, mac, probe: frame::probe(address, mac) })
     }

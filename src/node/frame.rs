@@ -19,7 +19,7 @@ use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv6::MutableIpv6Packet;
 use pnet::util::MacAddr;
 
-pub use answer::answer_in;
+pub use answer::{answer_in, claim_in};
 
 /// Bytes of an Ethernet header without VLAN tag.
 const ETHERNET: usize = 14;

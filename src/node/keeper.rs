@@ -10,7 +10,7 @@
 mod converge;
 mod links;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -21,12 +21,14 @@ use tracing::warn;
 use super::clock::{Alarm, now};
 use super::kernel::Kernel;
 use super::netlink::{Monitor, News};
+use super::vlan::Missing;
 use crate::election::action::Wish;
 use crate::election::event::{Event, Generation, LinkId, VipId};
+use crate::link::LinkChoice;
 use crate::moment::Moment;
 use converge::Kept;
 pub use links::LinkView;
-use links::Links;
+use links::{Extent, Links};
 
 /// When to try again what the kernel refused or did not answer: its word must come, if it can.
 pub const RETRY: Duration = Duration::from_millis(200);
@@ -41,8 +43,8 @@ pub struct KeptVip {
     pub id: VipId,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// The name of the link it belongs on; the link need not be there yet.
-    pub link_name: String,
+    /// The link it belongs on, which need not be there yet.
+    pub link: LinkChoice,
 }
 
 /// What the election wants of one VIP: its latest `Put`.
@@ -50,7 +52,7 @@ pub struct KeptVip {
 pub struct Wanted {
     /// The wish's number.
     pub generation: Generation,
-    /// The link to put it on. It counts only while the link of the VIP's name is this one, up and carrying.
+    /// The link to put it on. It counts only while the link chosen for the VIP is this one, up and carrying.
     pub link: Option<LinkId>,
     /// The wish.
     pub wish: Wish,
@@ -85,17 +87,26 @@ pub struct Keeper {
 /// What a waking is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Look {
-    links: bool,
+    links: Extent,
     addresses: bool,
 }
 
-const EVERYTHING: Look = Look { links: true, addresses: true };
+const EVERYTHING: Look = Look { links: Extent::All, addresses: true };
+
+impl Look {
+    /// News of links, which take addresses along.
+    fn concern(&mut self, extent: Extent) {
+        self.links = self.links.max(extent);
+        self.addresses |= extent != Extent::None;
+    }
+}
 
 /// Nobody listens any more.
 struct Deaf;
 
 impl Keeper {
-    /// A keeper for these VIPs, in this thread's network namespace. It does nothing until it runs.
+    /// A keeper for these VIPs, in this thread's network namespace. It does nothing until it runs. `views` has the link of
+    /// each VIP that can serve, `missing` the VLANs that have none.
     ///
     /// # Errors
     /// When the socket for news or the timer cannot be opened.
@@ -105,9 +116,10 @@ impl Keeper {
         wishes: watch::Receiver<Wishes>,
         events: mpsc::Sender<Event>,
         views: watch::Sender<BTreeMap<VipId, LinkView>>,
+        missing: watch::Sender<BTreeSet<Missing>>,
     ) -> io::Result<Self> {
         let (monitor, alarm) = (Monitor::open()?, Alarm::new()?);
-        let links = Links::new(&plan, views);
+        let links = Links::new(&plan, views, missing);
         let vips = plan.into_iter().map(Kept::new).collect();
         Ok(Self { kernel, monitor, alarm, links, vips, wishes, events })
     }
@@ -139,8 +151,10 @@ impl Keeper {
 
     /// Looks at the links if need be, then makes every VIP agree with its latest wish.
     async fn attend(&mut self, look: Look) -> Result<(), Deaf> {
-        if look.links || self.links.next().is_some_and(|at| at <= now()) {
-            for event in self.links.look(&mut self.kernel).await {
+        let due = self.links.next().is_some_and(|at| at <= now());
+        let extent = if due { Extent::All } else { look.links };
+        if extent != Extent::None {
+            for event in self.links.look(&mut self.kernel, extent).await {
                 self.say(event).await?;
             }
         }
@@ -149,7 +163,7 @@ impl Keeper {
             let vip = &mut self.vips[i];
             // Only the latest wish counts, also if it came while another VIP was attended to.
             let Some(wanted) = self.wishes.borrow().get(&vip.id()).copied() else { continue };
-            let serving = self.links.serving(vip.link_name());
+            let serving = self.links.serving(vip.id());
             for event in vip.converge(&mut self.kernel, wanted, serving, look.addresses).await {
                 self.say(event).await?;
             }
@@ -181,16 +195,13 @@ impl Keeper {
     /// Whether news are worth a look. A node where pods come and go has many links and addresses that are not ours.
     fn weigh(&self, news: &News, look: &mut Look) {
         match news {
-            News::Link { id, name } => {
-                let concerns = self.links.concerns(*id, name);
-                look.links |= concerns;
-                look.addresses |= concerns;
-            }
+            News::Link(link) => look.concern(self.links.concerned_by(link)),
+            News::Port(id) => look.concern(self.links.concerned_by_id(*id)),
             // Not for our own puts and top-ups: the put's own answer has told of them.
             News::AddressNew(a) => look.addresses |= self.keeps(a.ip) && !(self.kernel.is_ours(a) && self.wants(a.ip)),
             // A link that goes down takes its IPv6 addresses along before it says that it is down: so both are looked
             // at, lest an address be put back on a link that cannot serve.
-            News::AddressGone(ip) if self.keeps(*ip) => *look = EVERYTHING,
+            News::AddressGone(ip) if self.keeps(*ip) => look.concern(Extent::Chosen),
             News::AddressGone(_) => {}
             News::Anything => *look = EVERYTHING,
         }

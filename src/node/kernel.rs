@@ -60,12 +60,21 @@ impl Kernel {
         self.netlink.links().await
     }
 
-    /// The link of this name, if there is one.
+    /// The link of this number, if there is one.
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub async fn link(&mut self, name: &str) -> Result<Option<Link>, netlink::Error> {
-        self.netlink.link(name).await
+    pub async fn link_by_id(&mut self, id: LinkId) -> Result<Option<Link>, netlink::Error> {
+        self.netlink.link_by_id(id).await
+    }
+
+    /// The addresses on a link that are of a family with one of `ips` and are none of them.
+    ///
+    /// # Errors
+    /// When the kernel gives no whole list.
+    pub async fn addresses_on(&mut self, link: LinkId, ips: &[IpAddr]) -> Result<Vec<Address>, netlink::Error> {
+        let all = self.netlink.all_addresses(ips).await?;
+        Ok(all.into_iter().filter(|a| a.link == link && !ips.contains(&a.ip)).collect())
     }
 
     /// Looks for these addresses on all links.

@@ -1,4 +1,5 @@
-//! What the kernel says about this node's links and addresses. It reads and never writes: writing is `put.rs`'s.
+//! What the kernel says about this node's links and addresses. Addresses are written by `put.rs`; here, only the links of
+//! VLANs are made and removed, for `vlan.rs`, on a connection of its own.
 //!
 //! [`Netlink`] is the one owner of the socket for questions (two lists asked at once on one socket fail with EBUSY);
 //! [`Monitor`] listens on a socket of its own, and all that it says is "look again". A list is whole or it is an error:
@@ -8,6 +9,7 @@ mod address;
 mod line;
 mod link;
 mod monitor;
+mod vlan;
 
 use std::io;
 use std::net::IpAddr;
@@ -21,9 +23,11 @@ use nix::errno::Errno;
 use tracing::debug;
 
 pub use address::{Address, MARK, Marks, host_prefix};
-use line::Line;
-pub use link::Link;
+use line::{Line, PATIENCE};
 pub use monitor::{Monitor, News, news_of};
+
+use crate::election::event::LinkId;
+pub use crate::link::Link;
 
 /// How often a list that changed while it was read is asked again.
 const TRIES: usize = 5;
@@ -86,6 +90,20 @@ impl Netlink {
         }
     }
 
+    /// The link of this number, if there is one.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub async fn link_by_id(&mut self, id: LinkId) -> Result<Option<Link>, Error> {
+        let mut question = link_question();
+        question.header.index = id.0;
+        match self.ask(RouteNetlinkMessage::GetLink(question), NLM_F_ACK).await {
+            Ok(answer) => Ok(answer.iter().find_map(link_in)),
+            Err(Error::Refused(e)) if e.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// The addresses of this node that are among `ips`, on whatever link and with whatever mask.
     ///
     /// # Errors
@@ -117,7 +135,7 @@ impl Netlink {
         for _ in 0..TRIES {
             let mut request = NetlinkMessage::from(question.clone());
             request.header.flags = NLM_F_REQUEST | flags;
-            last = match self.line().await?.ask(request).await {
+            last = match self.line().await?.ask(request, PATIENCE).await {
                 Ok(answer) => return Ok(answer),
                 Err(e @ Error::Torn) => e,
                 Err(e @ Error::Died) => {
@@ -174,7 +192,7 @@ mod tests {
     async fn a_dead_connection_is_an_error_to_ask_and_no_empty_list() {
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(link_question()));
         request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        assert!(matches!(Line::dead().ask(request).await, Err(Error::Died)));
+        assert!(matches!(Line::dead().ask(request, PATIENCE).await, Err(Error::Died)));
     }
 
     #[tokio::test]

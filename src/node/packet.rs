@@ -1,6 +1,6 @@
 //! Sockets that send and receive whole Ethernet frames on one link (`AF_PACKET`, packet(7)).
 //!
-//! Owned by whoever opened them: the announcer and the prober. They need CAP_NET_RAW, never turn on promiscuous mode,
+//! Owned by whoever opened them: the announcer, the prober and the lookout. They need CAP_NET_RAW, never turn on promiscuous mode,
 //! and never block, not even when they are closed.
 
 use std::io::{self, Read};
@@ -33,18 +33,26 @@ impl PacketSocket {
         Ok(this)
     }
 
-    /// A socket that hears nothing but claims of `vip` by hosts on the link, and can send as well.
+    /// A socket that hears nothing but claims of `vips`, all of one family, by hosts on the link, and can send as well.
     ///
     /// A packet socket hears nothing before it is bound, so with the filter first nothing else slips in.
     ///
     /// # Errors
     /// `PermissionDenied` without CAP_NET_RAW; ENODEV if there is no such link.
-    pub fn listener(link: LinkId, vip: IpAddr) -> io::Result<Self> {
+    pub fn listener(link: LinkId, vips: &[IpAddr]) -> io::Result<Self> {
         let this = Self::unbound()?;
-        this.socket().attach_filter(&filter::claims_of(vip))?;
-        let protocol = if vip.is_ipv4() { libc::ETH_P_ARP } else { libc::ETH_P_IPV6 };
+        this.listen_for(vips)?;
+        let protocol = if vips.iter().all(IpAddr::is_ipv4) { libc::ETH_P_ARP } else { libc::ETH_P_IPV6 };
         this.socket().bind(&address(link, protocol as u16)?)?;
         Ok(this)
+    }
+
+    /// Hears claims of these from now on, and of no others. What came before is still there to be read.
+    ///
+    /// # Errors
+    /// When the kernel has no memory for it.
+    pub fn listen_for(&self, vips: &[IpAddr]) -> io::Result<()> {
+        self.socket().attach_filter(&filter::claims_of(vips))
     }
 
     /// The MAC address that the link has now, from the kernel.
@@ -78,6 +86,14 @@ impl PacketSocket {
     /// `WouldBlock` if none is there; ENETDOWN once after the link went down.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket().read(buffer)
+    }
+
+    /// What went wrong with the link since this was last asked.
+    ///
+    /// # Errors
+    /// That: ENETDOWN after it went down.
+    pub fn trouble(&self) -> io::Result<()> {
+        self.socket().take_error()?.map_or(Ok(()), Err)
     }
 
     /// A socket of its own kind from the start, so that it is closed elsewhere also if binding it fails.

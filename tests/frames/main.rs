@@ -5,5 +5,6 @@
 
 mod announcing;
 mod ground;
+mod overhearing;
 mod probing;
 mod sockets;

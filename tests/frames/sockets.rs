@@ -52,7 +52,7 @@ fn a_flood_of_other_frames_does_not_wake_the_listener() {
         let far = ground.far(|| mac_of("far"));
         for vip in [v4(), v6()] {
             runtime.block_on(async {
-                let listener = PacketSocket::listener(link("near"), vip).and_then(ready::register).expect("opened");
+                let listener = PacketSocket::listener(link("near"), &[vip]).and_then(ready::register).expect("opened");
                 send_from_far(ground, noise(far), 2_000);
                 let woken = tokio::time::timeout(Duration::from_millis(50), listener.readable()).await;
                 assert!(woken.is_err(), "woken while listening for {vip}");
@@ -76,7 +76,7 @@ fn closing_a_socket_does_not_hold_up_the_loop() {
     on_ground(|_| {
         let mut took: Vec<Duration> = (0..21)
             .map(|_| {
-                let socket = PacketSocket::listener(link("near"), v4()).expect("opened");
+                let socket = PacketSocket::listener(link("near"), &[v4()]).expect("opened");
                 let start = now();
                 drop(socket);
                 now().since(start)

@@ -2,6 +2,10 @@
 #![cfg(feature = "daemon")]
 
 #[cfg(test)]
+mod choosing;
+#[cfg(test)]
+mod heard;
+#[cfg(test)]
 mod world;
 
 use std::time::Duration;
@@ -55,7 +59,7 @@ fn top_ups_keep_it_while_the_fence_moves_and_nobody_is_bothered() {
         }
         // On a busy machine a cable is still coming up, and its own addresses with it.
         let about_others = |n: &News| match n {
-            News::Link { .. } => true,
+            News::Link(_) | News::Port(_) => true,
             News::AddressNew(a) => ![V4, V6].contains(&a.ip.to_string().as_str()),
             News::AddressGone(_) | News::Anything => false,
         };

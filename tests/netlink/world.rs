@@ -1,6 +1,6 @@
 //! A network namespace of the test's own, with a keeper in it and `ip` as the operator's hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
 use std::process::Command;
@@ -12,12 +12,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use vipd::election::action::Wish;
 use vipd::election::event::{Event, Generation, LinkId, Outcome, VipId};
+use vipd::link::LinkChoice;
 use vipd::moment::Moment;
 use vipd::node::clock::now;
 use vipd::node::keeper::{Keeper, KeptVip, LinkView, Wanted, Wishes};
 use vipd::node::kernel::Kernel;
 use vipd::node::netlink::{Address, Netlink};
 use vipd::node::put::{LATE, Putter};
+use vipd::node::vlan::Missing;
 
 pub(crate) const V4: &str = "10.9.0.9";
 pub(crate) const V6: &str = "fd09::9";
@@ -84,6 +86,7 @@ pub(crate) struct World {
     pub(crate) wishes: watch::Sender<Wishes>,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) views: watch::Receiver<BTreeMap<VipId, LinkView>>,
+    pub(crate) missing: watch::Receiver<BTreeSet<Missing>>,
     pub(crate) keeper: JoinHandle<std::io::Result<()>>,
     generation: u64,
 }
@@ -96,14 +99,24 @@ impl World {
 
     /// The same, with another bound for the kernel's answer to a put.
     pub(crate) async fn with_late(ips: &[&str], late: Duration) -> Self {
+        Self::build(ips, LinkChoice::named("eth0"), late).await
+    }
+
+    /// A keeper of one VIP that belongs on another link.
+    pub(crate) async fn on(link: LinkChoice) -> Self {
+        Self::build(&[V4], link, LATE).await
+    }
+
+    async fn build(ips: &[&str], link: LinkChoice, late: Duration) -> Self {
         let kernel = Kernel::with(Netlink::open().await.unwrap(), Putter::start_with(late).unwrap());
         let addresses = ips.iter().map(|ip| ip.parse().unwrap()).collect();
-        let plan = vec![KeptVip { id: VIP, addresses, link_name: "eth0".into() }];
+        let plan = vec![KeptVip { id: VIP, addresses, link }];
         let (wishes, wished) = watch::channel(Wishes::new());
         let (say, events) = mpsc::channel(64);
         let (show, views) = watch::channel(BTreeMap::new());
-        let keeper = tokio::spawn(Keeper::new(kernel, plan, wished, say, show).unwrap().run());
-        Self { wishes, events, views, keeper, generation: 0 }
+        let (miss, missing) = watch::channel(BTreeSet::new());
+        let keeper = tokio::spawn(Keeper::new(kernel, plan, wished, say, show, miss).unwrap().run());
+        Self { wishes, events, views, missing, keeper, generation: 0 }
     }
 
     /// The same, when it has said that `eth0` serves.

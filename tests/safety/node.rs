@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use super::case::Spec;
 use super::rng::Rng;
 use crate::election::action::{Action, Wish};
+use crate::election::contender::OnConflict;
 use crate::election::event::{Generation, LeaseId, LinkId, Outcome, VipId};
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
+use crate::election::timings::Schedule;
 use crate::moment::Moment;
 use crate::plan::Plan;
 
@@ -174,6 +176,9 @@ impl Node {
             version: String::new(),
             prefix: "vipd".into(),
             margin: None,
+            announce: Schedule::default(),
+            // Both are as safe: whoever insists asks for a whole TTL first.
+            on_conflict: if self.id.is_multiple_of(2) { OnConflict::Refuse } else { OnConflict::Claim },
             guards: guards.clone(),
         };
         let (election, actions) = Election::start(settings, &self.plan, self.local(now));

@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::election::action::{Action, Note, Wish};
+use crate::election::action::{Action, Note, Occasion, Wish};
+use crate::election::contender::OnConflict;
 use crate::election::event::{
     Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Record, ShortRead, VipId,
 };
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
 use crate::election::record::{Key, NodeRecord, Released};
+use crate::election::timings::Schedule;
 use crate::moment::Moment;
 use crate::plan::{Plan, PlannedVip};
 
@@ -37,7 +39,7 @@ impl Script {
     /// The same with these guards.
     pub fn play_with(text: &str, guards: Guards) -> String {
         let plan = Plan { vips: vec![PlannedVip::for_test(VipId(0), ip("10.0.0.9"))] };
-        let settings = Settings { node: "me".into(), version: "1".into(), prefix: "vipd".into(), margin: None, guards };
+        let settings = settings(text, guards);
         let (election, first) = Election::start(settings, &plan, at("0"));
         let mut script = Self {
             election,
@@ -130,6 +132,8 @@ impl Script {
             ["not-ours"] => self.settled(Outcome::NotOurs("10.0.0.9/24 on eth0".into())),
             ["repaired"] => Event::Repaired { vip, generation: self.generation },
             ["silence"] => Event::ProbeSilent { vip, round: self.round },
+            ["claimed", "by", who] => Event::Claimed { vip, by: (*who).into(), times: 1 },
+            ["claimed", "by", who, times] => Event::Claimed { vip, by: (*who).into(), times: times.parse().unwrap() },
             ["answer"] => Event::ProbeAnswered { vip, round: self.round, by: "02:00:00:00:00:01".into() },
             ["stop"] => Event::Stop,
             ["stop-now"] => Event::StopNow,
@@ -216,6 +220,29 @@ impl Script {
     }
 }
 
+/// Lines before the first fact: `onConflict claim`; `announce 0 1 4, refresh 30` or `announce 0, no refresh`.
+fn settings(text: &str, guards: Guards) -> Settings {
+    let mut settings = Settings {
+        node: "me".into(),
+        version: "1".into(),
+        prefix: "vipd".into(),
+        margin: None,
+        announce: Schedule::default(),
+        on_conflict: OnConflict::Refuse,
+        guards,
+    };
+    for line in text.lines() {
+        let seconds = |text: &str| Duration::from_secs_f64(text.parse().unwrap());
+        if line == "onConflict claim" {
+            settings.on_conflict = OnConflict::Claim;
+        } else if let Some((times, refresh)) = line.strip_prefix("announce ").and_then(|l| l.split_once(", ")) {
+            let times = times.split(' ').map(seconds).collect();
+            settings.announce = Schedule { times, refresh: refresh.strip_prefix("refresh ").map(seconds) };
+        }
+    }
+    settings
+}
+
 /// `10.0.0.9/a1@12` is a candidate, `.nodes/a1@12` a node's record (with `!` behind it: leaving).
 fn entry(text: &str) -> Entry {
     let (name, create) = text.split_once('@').unwrap();
@@ -275,6 +302,7 @@ fn order(action: &Action) -> String {
         }
         Action::Put { generation, wish: Wish::Absent, .. } => format!("address off (wish {})", generation.0),
         Action::Probe { .. } => "probe".into(),
+        Action::Announce { occasion: Occasion::Claimed, .. } => "announce: it is claimed".into(),
         Action::Announce { .. } => "announce".into(),
         Action::Finish { clean } => format!("finish{}", if *clean { "" } else { ", not all given back" }),
         Action::Tell(note) => format!("tell: {}", told(note)),

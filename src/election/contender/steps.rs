@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::OnConflict;
 use super::{Announcing, Contender, EndSession, Ending, Probe, Proving, State, StepBack, View, Wants};
 use crate::election::action::{Action, Cause, Note, Wish};
 use crate::election::event::Outcome;
@@ -187,12 +188,13 @@ impl Contender {
 
     /// One TTL of proving: no kernel of ours answers longer than that, so whoever still does is a stranger.
     fn proved_nothing(&mut self, p: &Proving, ready: bool, view: &View<'_>, wants: &mut Wants) {
+        let insist = p.lost || view.on_conflict == OnConflict::Claim;
         match &p.answered {
-            Some(by) if p.lost && ready => {
+            Some(by) if insist && ready => {
                 wants.tell(Note::TookLoudly { vip: self.id, by: by.clone() });
                 self.take(p.create, view, wants);
             }
-            Some(by) if !p.lost => self.fail(p.create, &Cause::Answered(by.clone()), view, wants),
+            Some(by) if !insist => self.fail(p.create, &Cause::Answered(by.clone()), view, wants),
             Some(_) | None => self.leave(p.create, &Cause::Fruitless, view, wants),
         }
     }
@@ -217,6 +219,7 @@ impl Contender {
         match &self.settled {
             Some(Outcome::Present) => {
                 wants.tell(Note::Took { vip: self.id });
+                self.defence.begin();
                 self.state = State::Holding { create, since: view.now, announcing: Announcing::anew(view.now) };
             }
             Some(outcome) => self.fail_put(create, outcome.clone(), view, wants),
@@ -247,6 +250,7 @@ impl Contender {
         }
         self.follow_fence(view, wants);
         self.announce(view, wants);
+        self.defend(view, wants);
     }
 
     fn announce(&mut self, view: &View<'_>, wants: &mut Wants) {
@@ -257,11 +261,12 @@ impl Contender {
             return;
         }
         let t = &view.live.timings;
-        wants.actions.push(Action::Announce { vip, link });
+        let occasion = announcing.occasion(&t.announce);
+        wants.actions.push(Action::Announce { vip, link, occasion });
         announcing.made += 1;
-        announcing.due = match t.announce.get(announcing.made) {
+        announcing.due = match t.announce.times.get(announcing.made) {
             Some(after) => Some(announcing.from + *after),
-            None => t.refresh.map(|every| view.now + every),
+            None => t.announce.refresh.map(|every| view.now + every),
         };
         if view.now >= *since + t.repair_window {
             self.failures = 0;

@@ -21,28 +21,33 @@ use super::{IPV6, LINK_OPTION, NEIGHBOUR, ON_LINK};
 /// That is an ARP request or reply whose sender has the VIP (RFC 5227, 2.1.1), or a neighbour advertisement whose
 /// target it is (RFC 4862, 5.4.4). Somebody who only asks, as another prober does, has not said that he has it.
 pub fn answer_in(frame: &[u8], vip: IpAddr, own: MacAddr) -> Option<MacAddr> {
-    let frame = EthernetPacket::new(frame)?;
-    let claimed_by = match (vip, frame.get_ethertype()) {
-        (IpAddr::V4(vip), EtherTypes::Arp) => arp_sender(frame.payload(), vip),
-        (IpAddr::V6(vip), EtherTypes::Ipv6) => advertiser(frame.payload(), vip, frame.get_source()),
-        _ => None,
-    };
-    claimed_by.filter(|mac| *mac != own)
+    claim_in(frame, own).filter(|(claimed, _)| *claimed == vip).map(|(_, by)| by)
 }
 
-fn arp_sender(packet: &[u8], vip: Ipv4Addr) -> Option<MacAddr> {
+/// Which address this frame says is at which MAC address, if it says so of anybody but `own`.
+pub fn claim_in(frame: &[u8], own: MacAddr) -> Option<(IpAddr, MacAddr)> {
+    let frame = EthernetPacket::new(frame)?;
+    let claim = match frame.get_ethertype() {
+        EtherTypes::Arp => arp_sender(frame.payload()).map(|(ip, mac)| (ip.into(), mac)),
+        EtherTypes::Ipv6 => advertiser(frame.payload(), frame.get_source()).map(|(ip, mac)| (ip.into(), mac)),
+        _ => None,
+    };
+    claim.filter(|(_, mac)| *mac != own)
+}
+
+fn arp_sender(packet: &[u8]) -> Option<(Ipv4Addr, MacAddr)> {
     let arp = ArpPacket::new(packet)?;
     let of_our_kind = arp.get_hardware_type() == ArpHardwareTypes::Ethernet
         && arp.get_protocol_type() == EtherTypes::Ipv4
         && arp.get_hw_addr_len() == 6
         && arp.get_proto_addr_len() == 4
         && matches!(arp.get_operation(), ArpOperations::Request | ArpOperations::Reply);
-    (of_our_kind && arp.get_sender_proto_addr() == vip).then(|| arp.get_sender_hw_addr())
+    of_our_kind.then(|| (arp.get_sender_proto_addr(), arp.get_sender_hw_addr()))
 }
 
 /// The rules of RFC 4861, 7.1.2, but for the checksum: Ethernet's own drops damaged frames, a host on the segment can
 /// forge it anyway, and a claim missed costs more here than one believed too easily.
-fn advertiser(packet: &[u8], vip: Ipv6Addr, source: MacAddr) -> Option<MacAddr> {
+fn advertiser(packet: &[u8], source: MacAddr) -> Option<(Ipv6Addr, MacAddr)> {
     let ip = Ipv6Packet::new(packet)?;
     let advert = NeighborAdvertPacket::new(packet.get(IPV6..)?)?;
     let valid = ip.get_version() == 6
@@ -51,8 +56,8 @@ fn advertiser(packet: &[u8], vip: Ipv6Addr, source: MacAddr) -> Option<MacAddr> 
         && usize::from(ip.get_payload_length()) >= NEIGHBOUR
         && advert.get_icmpv6_type() == Icmpv6Types::NeighborAdvert
         && advert.get_icmpv6_code().0 == 0;
-    (valid && advert.get_target_addr() == vip)
-        .then(|| target_link_address(&packet[IPV6 + NEIGHBOUR..]).unwrap_or(source))
+    let owner = || target_link_address(&packet[IPV6 + NEIGHBOUR..]).unwrap_or(source);
+    valid.then(|| (advert.get_target_addr(), owner()))
 }
 
 /// What the target link-layer address option says (RFC 4861, 4.6.1), if there is one before the options go wrong.

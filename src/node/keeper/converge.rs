@@ -90,10 +90,6 @@ impl Kept {
         self.vip.id
     }
 
-    pub(super) fn link_name(&self) -> &str {
-        &self.vip.link_name
-    }
-
     pub(super) fn addresses(&self) -> &[IpAddr] {
         &self.vip.addresses
     }

@@ -1,16 +1,27 @@
-//! Which links can serve, told per VIP when it changes.
+//! Which link each VIP belongs on, and which of them can serve: told per VIP when it changes.
+//!
+//! A choice is a function of the list of links and of what was chosen before ([`crate::link`]). The whole list is read
+//! only when news may change a choice; what is chosen is looked at alone, because a node may have hundreds of links.
 
-use std::collections::BTreeMap;
+mod pick;
+mod subnet;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::{KeptVip, RETRY};
 use crate::election::event::{Event, LinkId, VipId};
+use crate::link::Link;
 use crate::moment::Moment;
 use crate::node::clock::now;
+use crate::node::device::Devices;
 use crate::node::kernel::{Kernel, chain};
-use crate::node::netlink::Link;
+use crate::node::netlink;
+use crate::node::vlan::Missing;
+use pick::Pick;
+use subnet::Subnets;
 
 /// What an announcer has to know of a VIP's link.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,72 +34,144 @@ pub struct LinkView {
     pub name: String,
 }
 
+/// How much is to be looked at.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(super) enum Extent {
+    /// Nothing.
+    #[default]
+    None,
+    /// The links that are chosen.
+    Chosen,
+    /// Every link: another one may be meant now.
+    All,
+}
+
 /// The links of the plan.
 #[derive(Debug)]
 pub(super) struct Links {
-    /// By name, as they were at the last look; only those that are there.
-    links: BTreeMap<String, Link>,
+    /// Each different choice of the plan once.
+    picks: Vec<Pick>,
     /// Whose VIP is on which.
-    vips: Vec<(VipId, String)>,
+    vips: Vec<(VipId, usize)>,
+    /// Whether there ever was a whole list.
+    listed: bool,
+    devices: Devices,
+    subnets: Subnets,
     /// What was said last, for every VIP that anything was said for.
     said: BTreeMap<VipId, Option<LinkId>>,
     views: watch::Sender<BTreeMap<VipId, LinkView>>,
-    next: Option<Moment>,
+    missing: watch::Sender<BTreeSet<Missing>>,
+    again: Option<Moment>,
 }
 
 impl Links {
-    pub(super) fn new(plan: &[KeptVip], views: watch::Sender<BTreeMap<VipId, LinkView>>) -> Self {
-        let vips = plan.iter().map(|vip| (vip.id, vip.link_name.clone())).collect();
-        Self { links: BTreeMap::new(), vips, said: BTreeMap::new(), views, next: None }
+    pub(super) fn new(
+        plan: &[KeptVip],
+        views: watch::Sender<BTreeMap<VipId, LinkView>>,
+        missing: watch::Sender<BTreeSet<Missing>>,
+    ) -> Self {
+        let mut picks: Vec<Pick> = Vec::new();
+        let mut vips = Vec::new();
+        for vip in plan {
+            let at = picks.iter().position(|pick| *pick.choice() == vip.link).unwrap_or(picks.len());
+            if at == picks.len() {
+                picks.push(Pick::new(vip.link.clone()));
+            }
+            vips.push((vip.id, at));
+        }
+        let (devices, subnets, said) = (Devices::default(), Subnets::new(plan), BTreeMap::new());
+        Self { picks, vips, listed: false, devices, subnets, said, views, missing, again: None }
     }
 
-    /// When to look again because the last look failed.
+    /// When to look again although nothing happened.
     pub(super) fn next(&self) -> Option<Moment> {
-        self.next
+        if self.again.is_some() {
+            // After a failed look nothing else is due before the next one.
+            return self.again;
+        }
+        self.picks.iter().filter_map(Pick::next).chain(self.subnets.next()).min()
     }
 
-    /// Whether news of this link are worth a look: it has a name of the plan, or had it.
-    pub(super) fn concerns(&self, id: LinkId, name: &str) -> bool {
-        self.vips.iter().any(|(_, of)| of == name) || self.links.values().any(|link| link.id == id)
+    /// How much news of a link are worth. A node where pods come and go has many links that are not ours.
+    pub(super) fn concerned_by(&self, news: &Link) -> Extent {
+        if self.picks.iter().any(|pick| !pick.stands_on(news.id) && pick.may_change_with(news)) {
+            return Extent::All;
+        }
+        self.concerned_by_id(news.id)
     }
 
-    /// The link of this name, if it can serve.
-    pub(super) fn serving(&self, name: &str) -> Option<LinkId> {
-        self.links.get(name).filter(|link| link.serves).map(|link| link.id)
+    /// The same, for news that say little more than the link's number.
+    pub(super) fn concerned_by_id(&self, id: LinkId) -> Extent {
+        if self.picks.iter().any(|pick| pick.stands_on(id)) { Extent::Chosen } else { Extent::None }
     }
 
-    /// Looks at every link of the plan and gives the changes. What cannot be looked at stays as it was.
-    pub(super) async fn look(&mut self, kernel: &mut Kernel) -> Vec<Event> {
-        self.next = None;
-        let mut names: Vec<&String> = self.vips.iter().map(|(_, name)| name).collect();
-        names.sort();
-        names.dedup();
-        let mut unknown = Vec::new();
-        for name in names {
-            match kernel.link(name).await {
-                Ok(Some(link)) => drop(self.links.insert(name.clone(), link)),
-                Ok(None) => drop(self.links.remove(name)),
-                Err(e) => {
-                    warn!(link = %name, "cannot look at the link: {}", chain(&e));
-                    self.next = Some(now() + RETRY);
-                    unknown.push(name.clone());
+    /// The link of a VIP, if it can serve.
+    pub(super) fn serving(&self, vip: VipId) -> Option<LinkId> {
+        self.link_of(vip).filter(|link| link.serves).map(|link| link.id)
+    }
+
+    fn link_of(&self, vip: VipId) -> Option<&Link> {
+        let (_, at) = self.vips.iter().find(|(of, _)| *of == vip)?;
+        self.picks[*at].link()
+    }
+
+    /// Looks at the links of the plan and gives the changes. What cannot be looked at stays as it was.
+    pub(super) async fn look(&mut self, kernel: &mut Kernel, extent: Extent) -> Vec<Event> {
+        self.again = None;
+        if let Err(e) = self.read(kernel, extent).await {
+            warn!("cannot look at the links: {}", chain(&e));
+            self.again = Some(now() + RETRY);
+        }
+        self.publish();
+        self.subnets.check(kernel, &self.picks, &self.vips).await;
+        if self.listed { self.changes() } else { Vec::new() }
+    }
+
+    async fn read(&mut self, kernel: &mut Kernel, extent: Extent) -> Result<(), netlink::Error> {
+        if extent == Extent::Chosen && self.all_stay(kernel).await? {
+            return Ok(());
+        }
+        let mut links = kernel.links().await?;
+        let by_device = |pick: &Pick| pick.choice().base.selector().is_some_and(|selector| selector.needs_device());
+        let known = !self.picks.iter().any(by_device) || self.devices.fill(&mut links).await;
+        if !known {
+            // A link that may be meant too is not known yet: to choose now would be a guess.
+            self.again = Some(now() + RETRY);
+        }
+        for pick in &mut self.picks {
+            if known || !by_device(pick) || pick.chosen().is_some() {
+                pick.choose(&links);
+            }
+        }
+        self.listed = true;
+        Ok(())
+    }
+
+    /// Whether every choice stays what it is, as far as the chosen links tell.
+    async fn all_stay(&mut self, kernel: &mut Kernel) -> Result<bool, netlink::Error> {
+        let mut links: BTreeMap<LinkId, Option<Link>> = BTreeMap::new();
+        for pick in &self.picks {
+            let Some(chosen) = pick.chosen() else { return Ok(false) };
+            for id in chosen {
+                if let std::collections::btree_map::Entry::Vacant(place) = links.entry(id) {
+                    place.insert(kernel.link_by_id(id).await?);
                 }
             }
         }
-        self.publish();
-        self.changes(&unknown)
+        let now = |id: LinkId| links.get(&id).cloned().flatten();
+        Ok(self.picks.iter_mut().all(|pick| pick.stays(now)))
     }
 
-    fn changes(&mut self, unknown: &[String]) -> Vec<Event> {
+    fn changes(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        for (vip, name) in &self.vips {
-            let link = self.serving(name);
+        for (vip, at) in &self.vips {
+            let link = self.picks[*at].link().filter(|link| link.serves).map(|link| link.id);
             let said = self.said.get(vip).copied();
-            if said == Some(link) || (said.is_none() && unknown.contains(name)) {
+            if said == Some(link) {
                 continue;
             }
-            debug!(vip = vip.0, link = %name, id = ?link, "link changed");
-            // Another link of the same name: the first one is gone, and with it what was on it.
+            debug!(vip = vip.0, link = %self.picks[*at].choice(), id = ?link, "link changed");
+            // Another link than before: the first one is gone, and with it what was on it.
             if said.flatten().is_some() && link.is_some() {
                 events.push(Event::Link { vip: *vip, link: None });
             }
@@ -99,16 +182,22 @@ impl Links {
     }
 
     fn publish(&self) {
-        let views: BTreeMap<_, _> = self.vips.iter().filter_map(|(vip, name)| Some((*vip, self.view(name)?))).collect();
-        self.views.send_if_modified(|old| {
-            let changed = *old != views;
-            *old = views;
-            changed
-        });
+        let views: BTreeMap<_, _> = self.vips.iter().filter_map(|(vip, _)| Some((*vip, self.view(*vip)?))).collect();
+        changed(&self.views, views);
+        changed(&self.missing, self.picks.iter().filter_map(Pick::missing).cloned().collect());
     }
 
-    fn view(&self, name: &str) -> Option<LinkView> {
-        let link = self.links.get(name).filter(|link| link.serves)?;
-        Some(LinkView { index: link.id, mac: link.mac, name: name.to_owned() })
+    fn view(&self, vip: VipId) -> Option<LinkView> {
+        let link = self.link_of(vip).filter(|link| link.serves)?;
+        Some(LinkView { index: link.id, mac: link.mac, name: link.name.clone() })
     }
+}
+
+/// Tells it to whoever listens, if it is news.
+fn changed<T: PartialEq>(to: &watch::Sender<T>, new: T) {
+    to.send_if_modified(|old| {
+        let changed = *old != new;
+        *old = new;
+        changed
+    });
 }

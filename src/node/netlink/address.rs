@@ -79,6 +79,11 @@ impl Address {
         }
     }
 
+    /// Whether the kernel made it by itself: for the loopback, from a router's advertisement, or of the link-local kind.
+    pub fn is_the_kernels(&self) -> bool {
+        matches!(self.mark, Some(1..=3))
+    }
+
     fn is_marked(&self) -> bool {
         self.mark == Some(MARK)
     }

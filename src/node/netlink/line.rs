@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 
 use super::Error;
 
-/// How long a request may take. Answers come within a millisecond; where the kernel's lock is busy, in some hundred.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a question may take. Answers come within a millisecond; where the kernel's lock is busy, in some hundred.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An open connection. The thread ends with it.
 #[derive(Debug)]
@@ -36,12 +36,13 @@ impl Line {
         Ok(Self { handle })
     }
 
-    /// Sends a request and collects its whole answer.
+    /// Sends a request and collects its whole answer, which may take so long.
     pub(super) async fn ask(
         &mut self,
         request: NetlinkMessage<RouteNetlinkMessage>,
+        patience: Duration,
     ) -> Result<Vec<RouteNetlinkMessage>, Error> {
-        tokio::time::timeout(PATIENCE, self.collect(request)).await.unwrap_or(Err(Error::Silent(PATIENCE)))
+        tokio::time::timeout(patience, self.collect(request)).await.unwrap_or(Err(Error::Silent(patience)))
     }
 
     async fn collect(

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use rtnetlink::MulticastGroup;
@@ -20,13 +20,10 @@ use crate::node::ready;
 /// What to look at again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum News {
-    /// A link came, went or changed.
-    Link {
-        /// Its number.
-        id: LinkId,
-        /// Its name, as of that news.
-        name: String,
-    },
+    /// A link came, went or changed: as it was told, which need not be how it is now.
+    Link(Box<Link>),
+    /// Something about a port of a bridge. Such news say little about the link itself.
+    Port(LinkId),
     /// An address came or changed.
     AddressNew(Address),
     /// An address went.
@@ -127,8 +124,8 @@ fn news_in(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<News> {
     let NetlinkPayload::InnerMessage(inner) = payload else { return Some(News::Anything) };
     match inner {
         RouteNetlinkMessage::NewLink(m) | RouteNetlinkMessage::DelLink(m) => {
-            let Link { id, name, .. } = Link::read(&m);
-            Some(News::Link { id, name })
+            let bridge = m.header.interface_family == AddressFamily::Bridge;
+            Some(if bridge { News::Port(LinkId(m.header.index)) } else { News::Link(Box::new(Link::read(&m))) })
         }
         RouteNetlinkMessage::NewAddress(m) => Address::read(&m).map(News::AddressNew),
         RouteNetlinkMessage::DelAddress(m) => Address::read(&m).map(|a| News::AddressGone(a.ip)),

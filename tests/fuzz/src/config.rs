@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use vipd::config::{Config, Etcd, Host, Refusal, Ttl, Vip, parse};
+use vipd::link::{Base, LinkChoice, Selector};
 use vipd::plan::Plan;
 
 /// The most that one line of a refusal may have: a place of a few keys of 80 characters, two shown values, each
@@ -80,9 +81,33 @@ fn judge_etcd(config: &Config) {
     assert!(!prefix.starts_with('/') && !prefix.ends_with('/'));
 }
 
-fn judge_link(name: &str) {
-    assert!((1..=15).contains(&name.len()) && !matches!(name, "lo" | "." | ".."), "{name:?}");
-    assert!(!name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()), "{name:?}");
+fn judge_link(link: &LinkChoice) {
+    assert!(link.vlan.is_none_or(|id| (1..=4094).contains(&id)));
+    match &link.base {
+        Base::Named(name) => {
+            assert!((1..=127).contains(&name.len()) && !matches!(name.as_str(), "lo" | "." | ".."), "{name:?}");
+            assert!(!name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()), "{name:?}");
+        }
+        Base::Selected(selector) => {
+            assert!(!selector.is_empty());
+            for (key, pattern) in patterns(selector) {
+                assert!((1..=255).contains(&pattern.len()) && !pattern.contains(char::is_control), "{pattern:?}");
+                let is_mac = |c: char| c == '*' || c == ':' || c.is_ascii_hexdigit();
+                assert!(!key.ends_with("Addr") || pattern.chars().all(is_mac), "{pattern:?}");
+            }
+        }
+    }
+}
+
+fn patterns(selector: &Selector) -> Vec<(&'static str, &str)> {
+    let all = [
+        ("busPath", &selector.bus_path),
+        ("hardwareAddr", &selector.hardware_addr),
+        ("permanentAddr", &selector.permanent_addr),
+        ("pciID", &selector.pci_id),
+        ("driver", &selector.driver),
+    ];
+    all.into_iter().filter_map(|(key, pattern)| Some((key, pattern.as_deref()?))).collect()
 }
 
 /// Whether other machines can reach it, told from its bits.
@@ -104,7 +129,14 @@ fn write(config: &Config) -> String {
     let mut text = String::from("machine:\n  network:\n    interfaces:\n");
     for Vip { addresses, link, .. } in &config.vips {
         for address in addresses {
-            let _ = writeln!(text, "      - interface: {}\n        vip:\n          ip: \"{address}\"", quoted(link));
+            let _ = match &link.base {
+                Base::Named(name) => writeln!(text, "      - interface: {}", quoted(name)),
+                Base::Selected(selector) => writeln!(text, "      - deviceSelector: {}", flow(selector)),
+            };
+            let _ = match link.vlan {
+                None => writeln!(text, "        vip: {{ip: \"{address}\"}}"),
+                Some(id) => writeln!(text, "        vlans: [{{vlanId: {id}, vip: {{ip: \"{address}\"}}}}]"),
+            };
         }
     }
     let _ = writeln!(text, "vipd:\n  node: {}\n  etcd:\n    endpoints:", quoted(&config.node));
@@ -123,6 +155,12 @@ fn write(config: &Config) -> String {
     }
     let _ = writeln!(text, "  runtimeDir: {}", quoted(&config.runtime_dir.to_string_lossy()));
     text
+}
+
+fn flow(selector: &Selector) -> String {
+    let patterns = patterns(selector).into_iter().map(|(key, pattern)| format!("{key}: {}", quoted(pattern)));
+    let physical = selector.physical.map(|physical| format!("physical: {physical}"));
+    format!("{{{}}}", patterns.chain(physical).collect::<Vec<_>>().join(", "))
 }
 
 fn write_etcd(text: &mut String, etcd: &Etcd) {

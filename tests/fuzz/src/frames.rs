@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use pnet::util::MacAddr;
 use socket2::SockRef;
 use vipd::node::filter;
-use vipd::node::frame::{announcements, answer_in, probe};
+use vipd::node::frame::{announcements, answer_in, claim_in, probe};
 
 use crate::bytes::Bytes;
 
@@ -33,6 +33,7 @@ fn came(frame: &[u8], vip: IpAddr) {
     assert_eq!(answer_in(&tagged(frame), vip, OWN), None, "a VLAN's frame is no answer");
     let Some(by) = answer_in(frame, vip, OWN) else { return };
     assert_ne!(by, OWN, "we answer ourselves");
+    assert_eq!(claim_in(frame, OWN), Some((vip, by)), "heard otherwise than it was answered");
     let claimed = match vip {
         IpAddr::V4(_) => frame[ARP_SENDER..].starts_with(&octets(vip)),
         IpAddr::V6(_) => frame[ADVERT_TARGET..].starts_with(&octets(vip)),
@@ -82,7 +83,7 @@ fn octets(ip: IpAddr) -> Vec<u8> {
     }
 }
 
-/// Whether the kernel itself lets this frame through the sieve of `vip`: the same program, on a pair of plain sockets.
+/// Whether the kernel itself lets this frame through the sieve of `vip` and another one: the same program, on a pair of plain sockets.
 fn passes(frame: &[u8], vip: IpAddr) -> bool {
     static SIEVES: LazyLock<[(UnixDatagram, UnixDatagram); 2]> = LazyLock::new(|| [V4, V6].map(sieve));
     let (to, from) = &SIEVES[usize::from(vip.is_ipv6())];
@@ -92,7 +93,9 @@ fn passes(frame: &[u8], vip: IpAddr) -> bool {
 
 fn sieve(vip: IpAddr) -> (UnixDatagram, UnixDatagram) {
     let (to, from) = UnixDatagram::pair().expect("there are sockets");
-    SockRef::from(&from).attach_filter(&filter::claims_of(vip)).expect("the kernel takes the program");
+    SockRef::from(&from)
+        .attach_filter(&filter::claims_of(&[neighbour_of(vip), vip]))
+        .expect("the kernel takes the program");
     from.set_nonblocking(true).expect("a socket can be told not to block");
     (to, from)
 }

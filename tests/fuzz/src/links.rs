@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use vipd::node::netlink::{Address, Link, MARK, Marks, News, news_of};
 
 /// A netlink message's header, and those of address and link messages behind it, in bytes.
@@ -26,8 +26,8 @@ pub fn judge(data: &[u8]) {
     let news = news_of(data);
     assert!(news.len() <= data.len() / 4 + 1, "{} news in {} bytes", news.len(), data.len());
     for news in &news {
-        if let News::Link { name, .. } = news {
-            assert!(name.len() <= 3 * data.len(), "a name longer than what it was read from");
+        if let News::Link(link) = news {
+            assert!(link.name.len() <= 3 * data.len(), "a name longer than what it was read from");
         }
     }
     judge_first(data, &news);
@@ -45,7 +45,9 @@ fn judge_first(data: &[u8], news: &[News]) {
             let link = Link::read(&m);
             assert_eq!(link.id.0, word(bytes, HEADER + 4), "the link's number");
             assert_eq!(link.serves, word(bytes, HEADER + 8) & IFF_UP_AND_LOWER_UP == IFF_UP_AND_LOWER_UP);
-            assert_eq!(news.first(), Some(&News::Link { id: link.id, name: link.name }));
+            let port = m.header.interface_family == AddressFamily::Bridge;
+            let want = if port { News::Port(link.id) } else { News::Link(Box::new(link)) };
+            assert_eq!(news.first(), Some(&want));
         }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(m)) => {
             let address = Address::read(&m);

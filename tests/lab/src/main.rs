@@ -10,6 +10,7 @@
 //! is done to it) · [`measure`] (one fault or a whole course, its figures) · [`scenario`] and [`scenarios`] · [`rows`]
 //! (the table of a run) · [`vm`] (a node that is a machine of its own) · [`soak`] · [`demo`].
 
+mod arp;
 mod chance;
 mod cli;
 mod clock;

@@ -3,6 +3,7 @@
 
 mod calm;
 mod certificates;
+mod claimed;
 mod endpoints;
 mod etcd;
 mod frozen;
@@ -14,6 +15,7 @@ mod leftovers;
 mod links;
 mod losses;
 mod manners;
+mod many;
 mod meddling;
 mod moves;
 mod shapes;
@@ -21,6 +23,7 @@ mod silence;
 mod unit;
 mod upkeep;
 mod users;
+mod vlans;
 mod vm;
 mod vm_etcd;
 
@@ -246,6 +249,16 @@ pub(crate) const ALL: &[Scenario] = &[
         run: meddling::fought,
     },
     Scenario {
+        name: "claimed",
+        about: "a neighbour claims the VIP: defended at once and within limits, its MAC named, nothing moves",
+        run: claimed::claimed,
+    },
+    Scenario {
+        name: "many-vips",
+        about: "a node with 100 VIPs is killed, or told to leave: all taken, all announced, no frame lost",
+        run: many::vips,
+    },
+    Scenario {
         name: "quorum-lost",
         about: "two etcd members of three die: the VIP is gone at the fence, and back with them",
         run: history::no_quorum,
@@ -309,6 +322,16 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "vm-vlan",
         about: "a VIP on a real 802.1q subinterface: put there, announced with its tag",
         run: vm::vlan,
+    },
+    Scenario {
+        name: "vm-vlan-created",
+        about: "VLANs without a link on a card that a selector finds and on a bond: created, found again, removed",
+        run: vlans::created,
+    },
+    Scenario {
+        name: "vm-vlan-moving",
+        about: "VIPs on a card, on its VLAN and on a bond's VLAN of two machines: each moves without the others",
+        run: vlans::moving,
     },
     Scenario {
         name: "soak",

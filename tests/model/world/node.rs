@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::World;
 use crate::election::action::{Action, Wish};
+use crate::election::contender::OnConflict;
 use crate::election::event::{Event, Generation, LeaseId, LinkId, Outcome, Pair, VipId};
 use crate::election::machine::{Election, Settings};
 use crate::election::model::choice::Chooser;
 use crate::election::model::{MARGIN, relative};
+use crate::election::timings::Schedule;
 use crate::moment::Moment;
 use crate::plan::{Plan, PlannedVip};
 
@@ -180,6 +182,8 @@ impl World {
             version: String::new(),
             prefix: "vipd".into(),
             margin: Some(MARGIN),
+            announce: Schedule::default(),
+            on_conflict: OnConflict::Refuse,
             guards,
         };
         let plan = Plan { vips: vec![PlannedVip::for_test(VIP, ADDRESS)] };

@@ -155,7 +155,7 @@ impl World {
             Note::LinkChanged { vip: v, up } => format!("link of {} {}", vip(v), if *up { "up" } else { "down" }),
             Note::WatchDeaf => "finds its watch deaf and reads all again".into(),
             Note::TermChanged => "does not count a pair: its term changed".into(),
-            Note::StrangerFirst { .. } | Note::KeyIgnored { .. } => return None,
+            Note::StrangerFirst { .. } | Note::KeyIgnored { .. } | Note::Claimed { .. } => return None,
         })
     }
 }

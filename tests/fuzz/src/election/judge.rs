@@ -145,7 +145,7 @@ impl Judge {
                 assert!(ordered.link == Some(*link) && *round > ordered.round, "a probing of the past");
                 ordered.round = *round;
             }
-            Action::Announce { vip, link } => {
+            Action::Announce { vip, link, .. } => {
                 let ordered = self.vip(*vip);
                 assert!(ordered.link == Some(*link) && ordered.until.is_some(), "announced what is not here");
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use vipd::election::contender::OnConflict;
 use vipd::election::event::{
     Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Record, ShortRead, VipId,
 };
@@ -11,6 +12,8 @@ use vipd::election::guards::Guards;
 use vipd::election::machine::{Election, Settings};
 use vipd::election::record::{Key, NodeRecord, Released, candidate_key, node_key};
 use vipd::election::session::Session;
+use vipd::election::timings::Schedule;
+use vipd::link::LinkChoice;
 use vipd::moment::Moment;
 use vipd::plan::{Plan, PlannedVip};
 
@@ -51,6 +54,8 @@ impl Teller {
             version: "1".into(),
             prefix: PREFIX.into(),
             margin,
+            announce: Schedule::default(),
+            on_conflict: if head & 0x40 == 0 { OnConflict::Refuse } else { OnConflict::Claim },
             guards: Guards::default(),
         };
         let now = Moment::from_millis(1_000_000);
@@ -292,6 +297,9 @@ impl Teller {
 
     fn tell_repaired(&mut self, bytes: &mut Bytes<'_>) {
         let (vip, times) = (self.vip(bytes).id, bytes.byte());
+        if times & 0x80 != 0 {
+            return self.tell(Event::Claimed { vip, by: "him".into(), times: u32::from(times & 15) });
+        }
         let (generation, _) = self.judge.wish(vip);
         for _ in 0..=times & 15 {
             self.tell(Event::Repaired { vip, generation });
@@ -320,7 +328,7 @@ fn plan(head: u8) -> Plan {
         id: VipId(id),
         key_address: *addresses.iter().find(|ip| ip.is_ipv4()).unwrap_or(&addresses[0]),
         addresses,
-        link: "eth0".into(),
+        link: LinkChoice::named("eth0"),
         place: String::new(),
     });
     Plan { vips: vips.collect() }

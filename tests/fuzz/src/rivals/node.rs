@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use vipd::election::action::{Action, Wish};
+use vipd::election::contender::OnConflict;
 use vipd::election::event::{Event, Generation, LeaseId, LinkId, Outcome, VipId};
 use vipd::election::guards::Guards;
 use vipd::election::machine::{Election, Settings};
 use vipd::election::session::Session;
+use vipd::election::timings::Schedule;
+use vipd::link::LinkChoice;
 use vipd::moment::Moment;
 use vipd::plan::{Plan, PlannedVip};
 
@@ -81,7 +84,7 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn new(addresses: Vec<IpAddr>, rate: i64) -> Self {
         let key_address = addresses[0];
-        let vip = PlannedVip { id: VIP, addresses, link: "eth0".into(), key_address, place: String::new() };
+        let vip = PlannedVip { id: VIP, addresses, link: LinkChoice::named("eth0"), key_address, place: String::new() };
         Self {
             plan: Plan { vips: vec![vip] },
             election: None,
@@ -137,6 +140,8 @@ impl Node {
             version: String::new(),
             prefix: PREFIX.into(),
             margin: None,
+            announce: Schedule::default(),
+            on_conflict: OnConflict::Refuse,
             guards: Guards::default(),
         };
         let (election, actions) = Election::start(settings, &self.plan, self.local(now));

@@ -265,11 +265,16 @@ pub(super) fn vlan(lab: &Context) -> Result<()> {
 
 /// A machine with Linux 6.1 that finds etcd at the world's members.
 pub(super) fn guest(lab: &Context, world: &World) -> Result<Vm> {
+    guest_with(lab, world, GUEST, str::to_owned)
+}
+
+/// The same, at another place, with something else in its config.
+pub(super) fn guest_with(lab: &Context, world: &World, node: NodeIndex, change: impl Fn(&str) -> String) -> Result<Vm> {
     // It stands in for one of the nodes, as etcd sees it.
     let client = world.client_of(0);
-    let config = world.config_for("guest", &world.endpoints(), client.as_ref());
+    let config = change(&world.config_for("guest", &world.endpoints(), client.as_ref()));
     let files = client.iter().flat_map(Client::files).cloned().collect();
-    let machine = Machine { release: Release::Bookworm, node: GUEST, config: &config, files };
+    let machine = Machine { release: Release::Bookworm, node, config: &config, files };
     Vm::boot(lab, &world.monitor, &machine)
 }
 

@@ -1,0 +1,85 @@
+//! What `vipd check` finds of the links and addresses of this node.
+
+use crate::link::{Base, Found, Link, LinkChoice, Selector, describe, list, vlan_of};
+use crate::node::device::Devices;
+use crate::node::kernel::{Kernel, chain};
+use crate::plan::{Plan, PlannedVip};
+
+/// This node, as far as it can be looked at.
+pub(super) struct Node {
+    /// The way to the kernel, and all links; or why there is none.
+    seen: Result<(Kernel, Vec<Link>), String>,
+}
+
+impl Node {
+    pub(super) async fn look(plan: &Plan) -> Self {
+        Self { seen: Self::links(plan).await.map_err(|e| format!("a look at this node's links: {e}")) }
+    }
+
+    async fn links(plan: &Plan) -> Result<(Kernel, Vec<Link>), String> {
+        let mut kernel = Kernel::open().await.map_err(|e| chain(&e))?;
+        let mut links = kernel.links().await.map_err(|e| chain(&e))?;
+        let selectors = plan.vips.iter().filter_map(|vip| vip.link.base.selector());
+        if selectors.into_iter().any(Selector::needs_device) {
+            Devices::default().fill(&mut links).await;
+        }
+        Ok((kernel, links))
+    }
+
+    /// The link of a choice, in words. One that is simply called what was asked for needs none.
+    pub(super) fn chosen(&self, choice: &LinkChoice) -> Option<String> {
+        let (_, links) = self.seen.as_ref().ok()?;
+        let Found::One(base, _) = choice.base.find(links, None) else { return None };
+        match choice.vlan {
+            None if matches!(&choice.base, Base::Named(name) if *name == base.name) => None,
+            None => Some(describe(base, links, choice.base.selector())),
+            Some(id) => Some(match vlan_of(links, base.id, id) {
+                Some(vlan) => describe(vlan, links, None),
+                None => format!("none yet; vipd creates one for VLAN {id} on {}", base.name),
+            }),
+        }
+    }
+
+    /// What is missing here, a line each.
+    pub(super) async fn lacks(self, plan: &Plan) -> Vec<String> {
+        let mut lacks = Vec::new();
+        match self.seen {
+            Ok((mut kernel, links)) => {
+                for vip in &plan.vips {
+                    lacks.extend(of_link(&vip.link, &links).map(|lack| format!("{lack}, for {}", vip.place)));
+                    lacks.extend(of_addresses(&mut kernel, vip).await);
+                }
+            }
+            Err(e) => lacks.push(e),
+        }
+        lacks
+    }
+}
+
+fn of_link(choice: &LinkChoice, links: &[Link]) -> Option<String> {
+    let by = choice.base.selector();
+    let base = match choice.base.find(links, None) {
+        Found::None => return Some(format!("{}; there are: {}", called(&choice.base), list(links, links, by))),
+        Found::Several(all) => {
+            let all = list(all, links, by);
+            return Some(format!("a link that alone is {}; candidates: {all}", choice.base));
+        }
+        Found::One(base, _) => base,
+    };
+    let link = choice.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id));
+    link.filter(|link| !link.serves).map(|link| format!("the link {:?} up, with carrier", link.name))
+}
+
+fn called(base: &Base) -> String {
+    match base {
+        Base::Named(name) => format!("the link {name:?}"),
+        Base::Selected(selector) => selector.to_string(),
+    }
+}
+
+async fn of_addresses(kernel: &mut Kernel, vip: &PlannedVip) -> Option<String> {
+    match kernel.look(&vip.addresses).await {
+        Ok(seen) => seen.foreign.first().map(|a| format!("the address free: {a} is here and was not put by vipd")),
+        Err(e) => Some(format!("a look at its addresses: {}", chain(&e))),
+    }
+}
