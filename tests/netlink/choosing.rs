@@ -164,7 +164,7 @@ fn a_port_is_taken_with_a_warning() {
         let (heard, _guard) = Heard::listen();
         let mut w = World::on(LinkChoice::named("eth0")).await;
         assert_eq!(w.link().await, Some(link_of("eth0").await));
-        let line = heard.one("clients do not reach a VIP on a port").await;
+        let line = heard.one("on a port an IPv4 VIP is reached only").await;
         assert!(line.contains(" WARN ") && line.contains("it belongs on br0"), "{line}");
     });
 }

@@ -34,6 +34,9 @@ pub struct LinkView {
     pub name: String,
 }
 
+/// A link that can serve, and its hardware address, which is what the network is told of.
+type Serving = (LinkId, [u8; 6]);
+
 /// How much is to be looked at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) enum Extent {
@@ -58,7 +61,7 @@ pub(super) struct Links {
     devices: Devices,
     subnets: Subnets,
     /// What was said last, for every VIP that anything was said for.
-    said: BTreeMap<VipId, Option<LinkId>>,
+    said: BTreeMap<VipId, Option<Serving>>,
     views: watch::Sender<BTreeMap<VipId, LinkView>>,
     missing: watch::Sender<BTreeSet<Missing>>,
     again: Option<Moment>,
@@ -165,17 +168,19 @@ impl Links {
     fn changes(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         for (vip, at) in &self.vips {
-            let link = self.picks[*at].link().filter(|link| link.serves).map(|link| link.id);
+            let link = self.picks[*at].link().filter(|link| link.serves).map(|link| (link.id, link.mac));
             let said = self.said.get(vip).copied();
             if said == Some(link) {
                 continue;
             }
-            debug!(vip = vip.0, link = %self.picks[*at].choice(), id = ?link, "link changed");
-            // Another link than before: the first one is gone, and with it what was on it.
-            if said.flatten().is_some() && link.is_some() {
+            let (before, id) = (said.flatten().map(|(id, _)| id), link.map(|(id, _)| id));
+            debug!(vip = vip.0, link = %self.picks[*at].choice(), ?id, "link changed");
+            // Another link than before: the first one is gone, and with it what was on it. The same one under another
+            // hardware address is only told again.
+            if before.is_some() && id.is_some() && before != id {
                 events.push(Event::Link { vip: *vip, link: None });
             }
-            events.push(Event::Link { vip: *vip, link });
+            events.push(Event::Link { vip: *vip, link: id });
             self.said.insert(*vip, link);
         }
         events

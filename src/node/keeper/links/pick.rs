@@ -33,7 +33,8 @@ enum Standing {
     Nothing,
     Several,
     NoVlan,
-    Chosen(LinkId),
+    /// This one, a port of that one.
+    Chosen(LinkId, Option<LinkId>),
 }
 
 impl Pick {
@@ -58,7 +59,7 @@ impl Pick {
     /// When it wants to be looked at although nothing happened.
     pub(super) fn next(&self) -> Option<Moment> {
         match &self.said {
-            Some((Standing::Chosen(_), _)) | None => None,
+            Some((Standing::Chosen(..), _)) | None => None,
             Some((_, at)) => Some(*at + SAY_AGAIN),
         }
     }
@@ -85,7 +86,9 @@ impl Pick {
         let Some([base, link]) = self.chosen() else { return false };
         let (Some(base), Some(mut link)) = (now(base), now(link)) else { return false };
         let on_base = self.choice.vlan.is_none() || (link.parent == Some(base.id) && link.vlan == self.choice.vlan);
-        if !on_base || !self.choice.base.keeps(&base) {
+        // Whose port it is, is to be said, for which the others are to be known.
+        let same_port = self.link.as_ref().is_some_and(|before| before.port_of == link.port_of);
+        if !on_base || !same_port || !self.choice.base.keeps(&base) {
             return false;
         }
         link.device = self.link.take().and_then(|before| before.device);
@@ -118,23 +121,24 @@ impl Pick {
     fn choose_on(&mut self, base: &Link, links: &[Link]) {
         let Some(id) = self.choice.vlan else {
             self.link = Some(base.clone());
-            return self.say(Standing::Chosen(base.id), links, &[base]);
+            return self.say(Standing::Chosen(base.id, base.port_of), links, &[base]);
         };
         if let Some(vlan) = vlan_of(links, base.id, id) {
             self.link = Some(vlan.clone());
-            return self.say(Standing::Chosen(vlan.id), links, &[vlan]);
+            return self.say(Standing::Chosen(vlan.id, vlan.port_of), links, &[vlan]);
         }
         self.missing = Some(Missing { parent: base.id, parent_name: base.name.clone(), id });
         self.say(Standing::NoVlan, links, &[base]);
     }
 
-    /// What arrives at a port goes on to the link that it is a port of, and finds no address there. Not so in a VRF, which
-    /// only sorts links.
+    /// What arrives at a port goes on to the link that it is a port of, and finds no address there: the node still answers
+    /// ARP for it as for any address it has, unless it is told not to, but no neighbour solicitation. Not so in a VRF,
+    /// which only sorts links.
     fn warn_of_port(&self, link: &Link, links: &[Link]) {
         let of = links.iter().find(|of| Some(of.id) == link.port_of);
         if let Some(of) = of.filter(|of| of.kind != "vrf") {
             let link = describe(link, links, None);
-            warn!(wanted = %self.choice, "the link is {link}: clients do not reach a VIP on a port; it belongs on {}", of.name);
+            warn!(wanted = %self.choice, "the link is {link}: on a port an IPv4 VIP is reached only while arp_ignore is 0, an IPv6 one not at all; it belongs on {}", of.name);
         }
     }
 
@@ -153,7 +157,7 @@ impl Pick {
         let now = now();
         let is_news = match &self.said {
             Some((before, _)) if *before != standing => true,
-            Some((Standing::Chosen(_), _)) => false,
+            Some((Standing::Chosen(..), _)) => false,
             Some((_, at)) => now.since(*at) >= SAY_AGAIN,
             None => true,
         };
@@ -179,7 +183,7 @@ impl Pick {
                 let on = about.first().map_or_else(String::new, |base| describe(base, links, by));
                 info!(%wanted, "{on} has no link for the VLAN yet: vipd creates one");
             }
-            Standing::Chosen(_) => {
+            Standing::Chosen(..) => {
                 let Some(link) = about.first() else { return };
                 self.warn_of_port(link, links);
                 let link = describe(link, links, by);
