@@ -3,7 +3,9 @@
 
 mod calm;
 mod certificates;
+mod changed;
 mod claimed;
+mod cuts;
 mod endpoints;
 mod etcd;
 mod frozen;
@@ -276,7 +278,17 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "link-apart",
         about: "etcd is reachable another way: no link, no candidate; link gone, turn given up at once",
-        run: links::apart,
+        run: cuts::apart,
+    },
+    Scenario {
+        name: "link-same",
+        about: "etcd is on the VIP's link: a cut of 2 s costs 2 s and no move, one that lasts is as a lost node",
+        run: cuts::same,
+    },
+    Scenario {
+        name: "meddled",
+        about: "somebody gives the held address another life, flushes it, or puts his own beside it; another MAC",
+        run: changed::meddled,
     },
     Scenario {
         name: "add-refused",
