@@ -204,8 +204,11 @@ fn a_link_that_becomes_a_port_while_it_is_used_is_warned_of_each_time() {
     alone(|| async {
         ip("link add br0 type bridge");
         ip("link add br1 type bridge");
+        plug_in();
         let (heard, _guard) = Heard::listen();
-        let (mut w, link) = held().await;
+        let (mut w, link) = World::ready(&[V4]).await;
+        w.wish(link, Wish::Until(in_ms(3900)));
+        assert_eq!(w.settled().await, Outcome::Present);
         for (bridge, times) in [("br0", 1), ("br1", 2)] {
             ip(&format!("link set eth0 master {bridge}"));
             w.silent_for(Duration::from_millis(200)).await;
@@ -215,6 +218,29 @@ fn a_link_that_becomes_a_port_while_it_is_used_is_warned_of_each_time() {
             ip("link set eth0 nomaster");
             w.silent_for(Duration::from_millis(200)).await;
         }
-        right(link).await;
+        assert_eq!(addresses(&[V4]).await.len(), 1);
+    });
+}
+
+/// No neighbour solicitation for it is answered there: who held it would do so in silence.
+#[test]
+fn an_ipv6_vip_is_not_on_a_port_but_in_a_vrf() {
+    alone(|| async {
+        ip("link add br0 type bridge");
+        let (mut w, link) = held().await;
+        ip("link set eth0 master br0");
+        assert_eq!(w.link().await, None);
+        told_to_go(&mut w, link).await;
+        ip("link set eth0 nomaster");
+        assert_eq!(w.link().await, Some(link));
+        let vrf = Command::new("ip").args("link add red type vrf table 10".split(' ')).output().unwrap();
+        if !vrf.status.success() {
+            return println!("skipped, because this kernel has no VRFs");
+        }
+        ip("link set red up");
+        ip("link set eth0 master red");
+        while let Ok(event) = tokio::time::timeout(Duration::from_millis(300), w.events.recv()).await {
+            assert_eq!(event, Some(Event::Link { vip: VIP, link: Some(link) }), "at most told again");
+        }
     });
 }

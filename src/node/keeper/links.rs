@@ -56,6 +56,8 @@ pub(super) struct Links {
     picks: Vec<Pick>,
     /// Whose VIP is on which.
     vips: Vec<(VipId, usize)>,
+    /// Those with an IPv6 address, which nobody reaches on a port.
+    with_ipv6: BTreeSet<VipId>,
     /// Whether there ever was a whole list.
     listed: bool,
     devices: Devices,
@@ -82,8 +84,10 @@ impl Links {
             }
             vips.push((vip.id, at));
         }
+        let with_ipv6 =
+            plan.iter().filter(|vip| vip.addresses.iter().any(|ip| ip.is_ipv6())).map(|vip| vip.id).collect();
         let (devices, subnets, said) = (Devices::default(), Subnets::new(plan), BTreeMap::new());
-        Self { picks, vips, listed: false, devices, subnets, said, views, missing, again: None }
+        Self { picks, vips, with_ipv6, listed: false, devices, subnets, said, views, missing, again: None }
     }
 
     /// When to look again although nothing happened.
@@ -110,12 +114,13 @@ impl Links {
 
     /// The link of a VIP, if it can serve.
     pub(super) fn serving(&self, vip: VipId) -> Option<LinkId> {
-        self.link_of(vip).filter(|link| link.serves).map(|link| link.id)
+        self.usable(vip).map(|link| link.id)
     }
 
-    fn link_of(&self, vip: VipId) -> Option<&Link> {
+    fn usable(&self, vip: VipId) -> Option<&Link> {
         let (_, at) = self.vips.iter().find(|(of, _)| *of == vip)?;
-        self.picks[*at].link()
+        let pick = &self.picks[*at];
+        pick.link().filter(|link| link.serves && !(pick.is_port() && self.with_ipv6.contains(&vip)))
     }
 
     /// Looks at the links of the plan and gives the changes. What cannot be looked at stays as it was.
@@ -168,7 +173,7 @@ impl Links {
     fn changes(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         for (vip, at) in &self.vips {
-            let link = self.picks[*at].link().filter(|link| link.serves).map(|link| (link.id, link.mac));
+            let link = self.usable(*vip).map(|link| (link.id, link.mac));
             let said = self.said.get(vip).copied();
             if said == Some(link) {
                 continue;
@@ -193,7 +198,7 @@ impl Links {
     }
 
     fn view(&self, vip: VipId) -> Option<LinkView> {
-        let link = self.link_of(vip).filter(|link| link.serves)?;
+        let link = self.usable(vip)?;
         Some(LinkView { index: link.id, mac: link.mac, name: link.name.clone() })
     }
 }

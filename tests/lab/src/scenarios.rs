@@ -27,6 +27,7 @@ mod upkeep;
 mod users;
 mod vlans;
 mod vm;
+mod vm_bond;
 mod vm_etcd;
 
 use crate::scenario::Scenario;
@@ -344,6 +345,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "vm-vlan-moving",
         about: "VIPs on a card, on its VLAN and on a bond's VLAN of two machines: each moves without the others",
         run: vlans::moving,
+    },
+    Scenario {
+        name: "vm-bond",
+        about: "the holder's link is moved under a bond: off with the link, and said that it is a port now",
+        run: vm_bond::moved,
     },
     Scenario {
         name: "soak",

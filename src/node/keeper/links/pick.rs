@@ -21,6 +21,8 @@ pub(super) struct Pick {
     base: Option<LinkId>,
     /// The link that the VIPs go on, as it was at the last look.
     link: Option<Link>,
+    /// Whether that is a port of another link, which takes what arrives there.
+    is_port: bool,
     /// Links that were meant as well at the last look.
     others: Vec<LinkId>,
     missing: Option<Missing>,
@@ -39,7 +41,7 @@ enum Standing {
 
 impl Pick {
     pub(super) fn new(choice: LinkChoice) -> Self {
-        Self { choice, base: None, link: None, others: Vec::new(), missing: None, said: None }
+        Self { choice, base: None, link: None, is_port: false, others: Vec::new(), missing: None, said: None }
     }
 
     pub(super) fn choice(&self) -> &LinkChoice {
@@ -49,6 +51,11 @@ impl Pick {
     /// The link, whether it can serve or not.
     pub(super) fn link(&self) -> Option<&Link> {
         self.link.as_ref()
+    }
+
+    /// Whether it is a port of a bond or a bridge.
+    pub(super) fn is_port(&self) -> bool {
+        self.is_port
     }
 
     /// The VLAN that has no link.
@@ -119,26 +126,21 @@ impl Pick {
     }
 
     fn choose_on(&mut self, base: &Link, links: &[Link]) {
-        let Some(id) = self.choice.vlan else {
-            self.link = Some(base.clone());
-            return self.say(Standing::Chosen(base.id, base.port_of), links, &[base]);
-        };
-        if let Some(vlan) = vlan_of(links, base.id, id) {
-            self.link = Some(vlan.clone());
-            return self.say(Standing::Chosen(vlan.id, vlan.port_of), links, &[vlan]);
+        let on = self.choice.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id));
+        if let Some(link) = on {
+            self.link = Some(link.clone());
+            self.is_port = taken_by(link, links).is_some();
+            return self.say(Standing::Chosen(link.id, link.port_of), links, &[link]);
         }
+        let Some(id) = self.choice.vlan else { return };
         self.missing = Some(Missing { parent: base.id, parent_name: base.name.clone(), id });
         self.say(Standing::NoVlan, links, &[base]);
     }
 
-    /// What arrives at a port goes on to the link that it is a port of, and finds no address there: the node still answers
-    /// ARP for it as for any address it has, unless it is told not to, but no neighbour solicitation. Not so in a VRF,
-    /// which only sorts links.
     fn warn_of_port(&self, link: &Link, links: &[Link]) {
-        let of = links.iter().find(|of| Some(of.id) == link.port_of);
-        if let Some(of) = of.filter(|of| of.kind != "vrf") {
+        if let Some(of) = taken_by(link, links) {
             let link = describe(link, links, None);
-            warn!(wanted = %self.choice, "the link is {link}: on a port an IPv4 VIP is reached only while arp_ignore is 0, an IPv6 one not at all; it belongs on {}", of.name);
+            warn!(wanted = %self.choice, "the link is {link}: on a port an IPv4 VIP is reached only while arp_ignore is 0, an IPv6 one not at all, so it is not put there; it belongs on {}", of.name);
         }
     }
 
@@ -195,4 +197,10 @@ impl Pick {
             }
         }
     }
+}
+
+/// The link that takes what arrives at this one, its port, which then finds no address there: the node still answers ARP
+/// for it as for any address it has, unless it is told not to, but no neighbour solicitation. A VRF only sorts links.
+fn taken_by<'l>(link: &Link, links: &'l [Link]) -> Option<&'l Link> {
+    links.iter().find(|of| Some(of.id) == link.port_of && of.kind != "vrf")
 }
