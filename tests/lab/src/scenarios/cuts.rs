@@ -75,7 +75,40 @@ pub(super) fn apart(lab: &Context) -> Result<()> {
         let row = format!("{cut}, etcd reachable another way");
         lab.row(&row, &tally, "next holds; the old node queues again")?;
     }
+    again_and_again(lab, &mut world)?;
     world.monitor.no_overlap(At::default(), clock::now())
+}
+
+/// The holder's link flaps: the VIP moves once, and the node stands again when its link has been sound for a while.
+fn again_and_again(lab: &Context, world: &mut World) -> Result<()> {
+    const TIMES: usize = 6;
+    // No loss of this link before counts any more after a minute.
+    clock::sleep(Duration::from_secs(if lab.full { 61 } else { 0 }));
+    let holder = world.one_holder(VIP, PATIENCE)?;
+    world.all_stand(VIP)?;
+    let from = clock::now();
+    let mut lost = from;
+    for _ in 0..TIMES {
+        lost = clock::now();
+        world.carrier(holder, "eth1", false)?;
+        clock::sleep(Duration::from_millis(200));
+        world.carrier(holder, "eth1", true)?;
+        clock::sleep(Duration::from_millis(200));
+    }
+    let next = world.one_holder(VIP, PATIENCE)?;
+    ensure!(next != holder, "it is still on the node whose link flaps");
+    clock::sleep_until(lost + Duration::from_secs(4));
+    ensure!(world.candidates(VIP) == 2, "it stands again already");
+    world.all_stand(VIP).context("after the link flapped")?;
+    let stands = clock::now().since(lost);
+    let moves = world.monitor.timeline().changes(VIP, from).iter().filter(|change| change.present).count();
+    ensure!(moves == 1, "{VIP} moved {moves} times");
+    lab.say(format_args!(
+        "{TIMES} flaps in {}: 1 move; stands again {} after the last",
+        millis(lost.since(from)),
+        millis(stands)
+    ));
+    Ok(())
 }
 
 /// VIP and etcd are on `eth0`: a cut that lasts is as a lost node; one of two seconds costs those, and nothing moves.
@@ -136,6 +169,7 @@ fn comes_later(lab: &Context, world: &mut World) -> Result<()> {
         world.nodes[node].vipd.start()?;
     }
     let holder = world.one_holder(VIP, PATIENCE)?;
+    ensure!(clock::poll_until(PATIENCE, || world.candidates(VIP) == 2), "not both nodes with the link stand");
     clock::sleep(Duration::from_secs(1));
     ensure!(holder != WITHOUT && world.candidates(VIP) == 2, "a node without the link stands");
     let came = clock::now();
