@@ -95,11 +95,21 @@ fn in_general(text: &str, config: &config::Etcd) -> String {
         let end = at + temporary.len() + text[at + temporary.len()..].find('/').unwrap();
         text.replace_range(at..end, "/DIR");
     }
+    // (e6a0e1ee30b4d23a) or of cluster e6a0e1ee30b4d23a,
+    for id in ids(&text) {
+        text = text.replace(&id, "ID");
+    }
     // 2026-11-21T15:00:00Z
     while let Some(z) = text.match_indices('Z').map(|(z, _)| z).find(|z| is_date(&text, *z)) {
         text.replace_range(z - 19..=z, "DATE");
     }
     text
+}
+
+/// Clusters.
+fn ids(text: &str) -> Vec<String> {
+    let hex = |word: &&str| word.len() > 11 && word.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    text.split(|c: char| !c.is_ascii_alphanumeric()).filter(hex).map(str::to_owned).collect()
 }
 
 fn is_date(text: &str, z: usize) -> bool {
@@ -136,6 +146,7 @@ async fn files() {
     }
     for (name, cert, key, mode) in [
         ("file-key-and-certificate-swapped", &key, &cert, 0o600),
+        ("file-key-and-certificate-swapped-with-their-modes", &key, &cert, 0o644),
         ("file-key-of-another-certificate", &cert, &other.key, 0o600),
         ("file-key-encrypted", &cert, &junk("ENCRYPTED PRIVATE KEY"), 0o600),
         ("file-key-damaged", &cert, &junk("PRIVATE KEY"), 0o600),
@@ -200,6 +211,11 @@ async fn servers() {
     book.holds("server-has-no-tls", to(plain_etcd.url().replace("http:", "https:"))).await;
     book.holds("server-has-tls-and-is-asked-without", plain(etcd.url().replace("https:", "http:"))).await;
     book.holds("server-is-not-there", to(format!("https://127.0.0.1:{}", free_port()))).await;
+    // An address of loopback that no etcd of this machine uses.
+    book.holds("server-asked-at-the-peers-port", to("https://127.23.80.1:2380".into())).await;
+    let other_etcd = Etcd::start(None);
+    let of_two = vec![plain_etcd.url(), other_etcd.url()];
+    book.holds("server-of-another-cluster", config::Etcd { endpoints: of_two, ..plain(plain_etcd.url()) }).await;
     book.close("server-");
 }
 
