@@ -5,7 +5,7 @@
 //! HTTP/2 pings, and by `ReadAll` whenever the election finds it deaf).
 //!
 //! - [`credentials`], [`tls`]: who we are · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
-//!   connection · [`line`]: to one member, pinned, kept up · [`trouble`]: why there is none
+//!   connection · [`line`]: to one member, kept up · [`pin`]: all of one cluster · [`trouble`]: why there is none
 //! - [`members`]: whom to ask first · [`discover`], [`roster`]: who else is there · [`spares`]: those not asked now kept fit
 //!   · [`home`]: back to this node's own · [`check`](mod@check): what `vipd check` asks of them
 //! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
@@ -26,6 +26,7 @@ mod members;
 mod orders;
 mod pace;
 mod picture;
+mod pin;
 mod release;
 mod renewals;
 mod renewer;
@@ -94,6 +95,7 @@ impl Shared {
     }
 
     fn learn_ttl(&self, ttl: Duration) {
+        self.members.learn_ttl(ttl);
         self.ttl_ms.store(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX), Relaxed);
     }
 

@@ -103,7 +103,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "ipv6", about: "an IPv6 VIP moves, announced by neighbour advertisements", run: shapes::ipv6 },
     Scenario {
         name: "two-vips",
-        about: "two VIPs in one config, one of them on eth0.100: both are held, both move",
+        about: "two VIPs in one config, on two links: both are held, both move",
         run: shapes::two_vips,
     },
     Scenario {

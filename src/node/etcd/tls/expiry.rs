@@ -35,6 +35,8 @@ pub(crate) enum Urgency {
     Soon,
     /// Wake up.
     Now,
+    /// It is past, or the beginning is not.
+    Over,
 }
 
 impl Expiry {
@@ -44,10 +46,10 @@ impl Expiry {
         let (what, path) = (self.what, shown(&self.path));
         if calendar < begins {
             let text = format!("{path}: {what} is not valid before {}; is this node's clock right?", self.begins);
-            return (Urgency::Now, text);
+            return (Urgency::Over, text);
         }
         let Some(left) = ends.checked_sub(calendar) else {
-            return (Urgency::Now, format!("{path}: {what} expired at {}", self.ends));
+            return (Urgency::Over, format!("{path}: {what} expired at {}", self.ends));
         };
         let urgency = match left {
             _ if left <= VERY_SOON => Urgency::Now,
@@ -60,6 +62,8 @@ impl Expiry {
 
 fn days(left: Duration) -> String {
     match (left.as_secs() / DAY.as_secs(), left.as_secs() / 3600) {
+        (0, 0) => "less than an hour".into(),
+        (0, 1) => "1 hour".into(),
         (0, hours) => format!("{hours} hours"),
         (1, _) => "1 day".into(),
         (days, _) => format!("{days} days"),
