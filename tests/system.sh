@@ -40,7 +40,7 @@ milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 unpack_system() {
     [ -e "$system/usr/lib/systemd/systemd" ] && return
     echo "   unpacking a small Debian into $system"
-    local suite packages=systemd,systemd-sysv,dbus,etcd-server,network-manager,dnsmasq-base
+    local suite packages=systemd,systemd-sysv,dbus,etcd-server,network-manager,dnsmasq-base,iputils-ping
     suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
     rm -rf "$system.new"
     mmdebstrap --quiet --variant=minbase --include="$packages" "$suite" "$system.new" > /dev/null
