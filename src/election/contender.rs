@@ -355,9 +355,12 @@ impl Contender {
         if generation != self.generation || !matches!(self.state, State::Holding { .. }) {
             return;
         }
-        self.repairs.retain(|at| view.now.since(*at) <= view.live.timings.repair_window);
-        self.repairs.push(view.now);
-        wants.tell(Note::Repaired { vip: self.id, times: self.repairs.len() });
+        let t = &view.live.timings;
+        self.repairs.retain(|at| view.now.since(*at) <= t.repair_window);
+        if self.repairs.last().is_none_or(|last| view.now.since(*last) >= t.repair_burst) {
+            self.repairs.push(view.now);
+            wants.tell(Note::Repaired { vip: self.id, times: self.repairs.len() });
+        }
         if let State::Holding { announcing, .. } = &mut self.state {
             *announcing = Announcing::anew(view.now);
         }

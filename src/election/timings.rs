@@ -92,6 +92,9 @@ pub struct Timings {
     pub repair_limit: usize,
     /// See `repair_limit`.
     pub repair_window: Duration,
+    /// Repairs within so long after one that counted are still the same hand's: `ip address flush` looks again and again
+    /// until it finds nothing more.
+    pub repair_burst: Duration,
     /// The longest back-off after a cause on this node.
     pub backoff_most: Duration,
     /// The longest rest after a link flapped.
@@ -119,6 +122,7 @@ impl Timings {
             claim_told_every: 60_000 * MS,
             repair_limit: 10,
             repair_window: 60_000 * MS,
+            repair_burst: 100 * MS,
             backoff_most: 30_000 * MS,
             damping_most: 5000 * MS,
         }
