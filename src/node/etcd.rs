@@ -4,7 +4,7 @@
 //! answer is judged. No order makes the caller wait; every call and every stream read is bounded in time (a watch by
 //! HTTP/2 pings, and by `ReadAll` whenever the election finds it deaf).
 //!
-//! - [`credentials`], [`tls`]: who we are · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
+//! - [`credentials`], [`tls`], [`ending`]: who we are, and until when · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
 //!   connection · [`line`]: to one member, kept up · [`pin`]: all of one cluster · [`trouble`]: why there is none
 //! - [`members`]: whom to ask first · [`discover`], [`roster`]: who else is there · [`spares`]: those not asked now kept fit
 //!   · [`home`]: back to this node's own · [`check`](mod@check): what `vipd check` asks of them
@@ -17,6 +17,7 @@ mod connect;
 mod credentials;
 mod dial;
 mod discover;
+mod ending;
 mod failure;
 mod grant;
 mod home;

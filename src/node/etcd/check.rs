@@ -69,7 +69,9 @@ async fn member<'a>(config: &config::Etcd, access: &Access, url: &'a str, known:
     let allowed = timeout(BOUND, allowed(&link, config)).await.unwrap_or(Err(Failure::Silent(BOUND)));
     let refused = allowed.err().map(|failure| format!("etcd at {url}: {}", failure.in_words(config)));
     let fault = link.status.version.and_then(|version| known.warning(version));
-    Look { url, link: Some(link), lacks: refused.into_iter().chain(fault).collect() }
+    let ends = link.certificate.as_ref().map(|ends| ends.at(clock::calendar()));
+    let ends = ends.filter(|(urgency, _)| *urgency != Urgency::None).map(|(_, text)| format!("etcd at {url}: {text}"));
+    Look { url, link: Some(link), lacks: refused.into_iter().chain(ends).chain(fault).collect() }
 }
 
 async fn reach(url: &str, access: &Access) -> Result<Link, Arc<str>> {
