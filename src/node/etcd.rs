@@ -7,7 +7,7 @@
 //! - [`credentials`], [`tls`], [`ending`]: who we are, and until when · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
 //!   connection · [`line`]: to one member, kept up · [`pin`]: all of one cluster · [`trouble`]: why there is none
 //! - [`members`]: whom to ask first · [`discover`], [`roster`]: who else is there · [`spares`]: those not asked now kept fit
-//!   · [`home`]: back to this node's own · [`check`](mod@check): what `vipd check` asks of them
+//!   · [`home`]: back to this node's own · [`check`](mod@check), [`trial`](mod@trial): what `vipd check` asks of them
 //! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
 
@@ -35,6 +35,7 @@ mod requests;
 mod roster;
 mod spares;
 mod tls;
+mod trial;
 mod trouble;
 mod version;
 
@@ -48,9 +49,11 @@ use tokio::task::{AbortHandle, JoinSet};
 
 pub use self::check::check;
 pub use self::failure::Failure;
+pub use self::grant::auto_ttl;
 use self::members::Members;
 use self::pace::Told;
 pub use self::release::{Release, release};
+pub use self::trial::{Trial, trial};
 use crate::config;
 use crate::election::action::Action;
 use crate::election::event::{Event, LeaseId};

@@ -1,5 +1,5 @@
 //! `vipd check`'s look at etcd: the files, every endpoint as the daemon would connect to it, and what we may do there.
-//! Changes nothing.
+//! Changes nothing. What leaves a trace, however short, is [`super::trial`]'s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,7 @@ async fn member<'a>(config: &config::Etcd, access: &Access, url: &'a str, known:
     Look { url, link: Some(link), lacks: refused.into_iter().chain(ends).chain(fault).collect() }
 }
 
-async fn reach(url: &str, access: &Access) -> Result<Link, Arc<str>> {
+pub(super) async fn reach(url: &str, access: &Access) -> Result<Link, Arc<str>> {
     let address = Address::parse(url).ok_or("this is no endpoint")?;
     connect(&address, access, 0).await.map_err(|trouble| trouble.why)
 }
