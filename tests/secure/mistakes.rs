@@ -220,6 +220,8 @@ async fn servers() {
         ("server-for-another-name", papers.ca.sign(Wanted::server().named(&["etcd.example.com", "10.9.9.9"]))),
         ("server-without-a-name", papers.ca.sign(Wanted::server().named(&[]))),
         ("server-expired", papers.ca.sign(Wanted::server().valid(-30, -3))),
+        ("server-expires-soon", papers.ca.sign(Wanted::server().valid(-30, 10))),
+        ("server-expires-tomorrow", papers.ca.sign(Wanted::server().valid(-30, 1))),
         ("server-not-yet-valid", papers.ca.sign(Wanted::server().valid(3, 30))),
         ("server-certificate-is-for-clients", papers.ca.sign(Wanted { for_server: false, ..Wanted::server() })),
     ] {

@@ -1,5 +1,5 @@
 //! `vipd check`'s look at etcd: the files, every endpoint as the daemon would connect to it, and what we may do there.
-//! Changes nothing.
+//! Changes nothing. What leaves a trace, however short, is [`super::trial`]'s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,10 +69,12 @@ async fn member<'a>(config: &config::Etcd, access: &Access, url: &'a str, known:
     let allowed = timeout(BOUND, allowed(&link, config)).await.unwrap_or(Err(Failure::Silent(BOUND)));
     let refused = allowed.err().map(|failure| format!("etcd at {url}: {}", failure.in_words(config)));
     let fault = link.status.version.and_then(|version| known.warning(version));
-    Look { url, link: Some(link), lacks: refused.into_iter().chain(fault).collect() }
+    let ends = link.certificate.as_ref().map(|ends| ends.at(clock::calendar()));
+    let ends = ends.filter(|(urgency, _)| *urgency != Urgency::None).map(|(_, text)| format!("etcd at {url}: {text}"));
+    Look { url, link: Some(link), lacks: refused.into_iter().chain(ends).chain(fault).collect() }
 }
 
-async fn reach(url: &str, access: &Access) -> Result<Link, Arc<str>> {
+pub(super) async fn reach(url: &str, access: &Access) -> Result<Link, Arc<str>> {
     let address = Address::parse(url).ok_or("this is no endpoint")?;
     connect(&address, access, 0).await.map_err(|trouble| trouble.why)
 }

@@ -11,10 +11,11 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::credentials::Access;
-use super::dial::{Address, Stream, dial};
+use super::dial::{Address, Dialled, Stream, dial};
 use super::failure::{Failure, whole};
 use super::login;
 use super::pin::Anchor;
+use super::tls::Expiry;
 use super::trouble::Trouble;
 use super::version::{self, Status};
 
@@ -36,6 +37,8 @@ pub(super) struct Link {
     pub(super) maintenance: MaintenanceClient,
     /// Asks for an end of the stream when the member sees no leader: a watch there would be silent.
     pub(super) watch: WatchClient,
+    /// When the certificate that the member showed ends.
+    pub(super) certificate: Option<Expiry>,
     /// That it is of the cluster that is used, if the member says of which it is.
     pub(super) anchor: Option<Anchor>,
     /// What the member says it is.
@@ -68,7 +71,7 @@ fn for_peers(trouble: Trouble) -> Trouble {
 
 async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'static str>) -> Result<Link, Trouble> {
     let at = |what| *step.lock().unwrap_or_else(PoisonError::into_inner) = what;
-    let (stream, heard) = dial(address, access).await?;
+    let Dialled { stream, heard, certificate } = dial(address, access).await?;
     at("answer to a first question");
     let told = |trouble: Trouble| heard.tells(address, access).unwrap_or(trouble);
     let channel = channel(address, stream).await.map_err(told)?;
@@ -87,6 +90,7 @@ async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'st
         cluster: plain.cluster_client(),
         maintenance: plain.maintenance_client(),
         watch: with_leader.watch_client().max_decoding_message_size(LARGEST_ANSWER),
+        certificate,
         anchor: None,
         status,
         logs_in,

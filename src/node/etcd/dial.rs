@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use super::credentials::Access;
 use super::failure::whole;
-use super::tls;
+use super::tls::{self, Expiry};
 use super::trouble::Trouble;
 
 /// A TCP connection that is not there after this is not coming. Members are near: one round trip is milliseconds.
@@ -105,15 +105,23 @@ struct Ear {
     ended: bool,
 }
 
+/// What dialling gives.
+pub(super) struct Dialled {
+    pub(super) stream: Stream,
+    pub(super) heard: Heard,
+    /// When the certificate that the other side showed ends.
+    pub(super) certificate: Option<Expiry>,
+}
+
 /// Dials and, where the endpoint says so, speaks TLS.
-pub(super) async fn dial(address: &Address, access: &Access) -> Result<(Stream, Heard), Trouble> {
+pub(super) async fn dial(address: &Address, access: &Access) -> Result<Dialled, Trouble> {
     let bytes: Box<dyn Bytes> = match &address.target {
         Target::Tcp(host) => Box::new(tcp(host).await?),
         Target::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(|e| Trouble::passing(whole(&e)))?),
     };
-    let bytes = if address.tls { secure(address, access, bytes).await? } else { bytes };
+    let (bytes, certificate) = if address.tls { secure(address, access, bytes).await? } else { (bytes, None) };
     let heard = Heard::default();
-    Ok((Stream { bytes, heard: heard.clone() }, heard))
+    Ok(Dialled { stream: Stream { bytes, heard: heard.clone() }, heard, certificate })
 }
 
 /// To whichever of a name's addresses is there first: each is tried a little after the one before, and beside it.
@@ -137,7 +145,11 @@ async fn one_of_them(address: SocketAddr, n: u32) -> Result<TcpStream, Trouble> 
     Ok(stream)
 }
 
-async fn secure(address: &Address, access: &Access, bytes: Box<dyn Bytes>) -> Result<Box<dyn Bytes>, Trouble> {
+async fn secure(
+    address: &Address,
+    access: &Access,
+    bytes: Box<dyn Bytes>,
+) -> Result<(Box<dyn Bytes>, Option<Expiry>), Trouble> {
     let identity =
         access.identity.as_ref().ok_or_else(|| Trouble::lasting("it is reached with TLS, but tls is not given"))?;
     let name = access.server_name.clone().or_else(|| address.server_name());
@@ -145,7 +157,10 @@ async fn secure(address: &Address, access: &Access, bytes: Box<dyn Bytes>) -> Re
         name.ok_or_else(|| Trouble::lasting("its host is no name that a certificate can have; set tls.serverName"))?;
     let connector = TlsConnector::from(Arc::clone(&identity.config));
     match connector.connect(name, bytes).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => {
+            let certificate = stream.get_ref().1.peer_certificates().and_then(tls::of_member);
+            Ok((Box::new(stream), certificate))
+        }
         Err(e) => Err(match tls::refusal(&e, identity.has_client_certificate) {
             Some(why) => Trouble::lasting(why),
             None if matches!(

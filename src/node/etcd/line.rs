@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::connect::{Link, connect};
 use super::credentials::{Access, Credentials, Held};
 use super::dial::Address;
+use super::ending::Ending;
 use super::failure::Failure;
 use super::pace::{Backoff, Told};
 use super::pin::Pin;
@@ -238,7 +239,7 @@ impl Line {
         };
         let mut held = credentials.subscribe();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        let mut unfit = Unfit::default();
+        let (mut unfit, mut ending) = (Unfit::default(), Ending::new());
         loop {
             let id = NEXT_LINK.fetch_add(1, Relaxed);
             let access = self.access(&mut held).await;
@@ -251,7 +252,7 @@ impl Line {
                     unfit.over(self);
                     let since = Instant::now();
                     self.up(link);
-                    self.until_worn_out(id, &mut held).await;
+                    self.until_worn_out(id, &mut held, &mut ending).await;
                     if since.elapsed() >= SHORT_LIFE {
                         backoff.reset();
                         continue;
@@ -298,12 +299,14 @@ impl Line {
     }
 
     /// Returns when this connection is given up, or another must be made beside it.
-    async fn until_worn_out(&self, id: u32, held: &mut watch::Receiver<Held>) {
+    async fn until_worn_out(&self, id: u32, held: &mut watch::Receiver<Held>, ending: &mut Ending) {
+        let link = self.link();
         let (mut state, mut outworn) = (self.state.subscribe(), self.outworn.subscribe());
         tokio::select! {
             // Dropped at once: it locks the state.
             given_up = state.wait_for(|s| !matches!(s, State::Up(_))) => drop(given_up),
             worn_out = outworn.wait_for(|outworn| *outworn == id) => drop(worn_out),
+            () = ending.tell(&self.url, link.as_deref()) => {}
             _ = held.changed() => {}
         }
         tracing::debug!(member = %self.url, up = self.is_up(), "a new connection is to be made");

@@ -15,6 +15,7 @@ mod killed;
 mod leader;
 mod leftovers;
 mod links;
+mod look;
 mod losses;
 mod manners;
 mod many;
@@ -250,6 +251,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "fought",
         about: "somebody keeps deleting the address: the turn is given up, loudly",
         run: meddling::fought,
+    },
+    Scenario {
+        name: "check-live",
+        about: "`vipd check --live` names what would hurt a VIP here, who has it, and nothing where all is well",
+        run: look::look,
     },
     Scenario {
         name: "claimed",
