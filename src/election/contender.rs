@@ -236,6 +236,8 @@ pub struct Contender {
     defence: Defence,
     /// Who stands first and is no daemon: its create revision, since when, and whether that was told.
     stranger: Option<(i64, Moment, bool)>,
+    /// Since when it stands in another candidate's way.
+    in_the_way: Option<Moment>,
 }
 
 impl Contender {
@@ -258,6 +260,7 @@ impl Contender {
             repairs: Vec::new(),
             defence: Defence::default(),
             stranger: None,
+            in_the_way: None,
         })
     }
 
@@ -389,7 +392,8 @@ impl Contender {
                 let backoff = t.backoff(self.failures);
                 earliest([later(backoff.min(BACKOFF_ALONE)), later(backoff)])
             }
-            State::Idle | State::Queued { .. } => None,
+            State::Idle => None,
+            State::Queued { .. } => self.in_the_way.map(|since| since + t.give_way_after),
             State::Standing { asked_at } => Some(*asked_at + t.retry),
             State::Proving(p) => {
                 let probe = match p.probe {

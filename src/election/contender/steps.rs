@@ -80,7 +80,7 @@ impl Contender {
 
     fn backoff(&self, view: &View<'_>) -> Duration {
         let backoff = view.live.timings.backoff(self.failures);
-        if view.picture.others_stand(Some(view.live.lease), &self.addresses) {
+        if view.picture.others_could_serve(view.live.lease, &self.addresses) {
             backoff
         } else {
             backoff.min(BACKOFF_ALONE)
@@ -111,7 +111,7 @@ impl Contender {
     fn queue(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) {
         let behind = view.picture.before(&self.key(view), create, &self.addresses);
         wants.tell(Note::Queued { vip: self.id, behind });
-        self.state = State::Queued { create };
+        (self.state, self.in_the_way) = (State::Queued { create }, None);
     }
 
     fn step_standing(&mut self, asked_at: Moment, view: &View<'_>, wants: &mut Wants) {
@@ -128,7 +128,8 @@ impl Contender {
             return self.leave(create, &cause, view, wants);
         }
         if view.picture.before(&self.key(view), create, &self.addresses) > 0 {
-            return self.notice_stranger(view, wants);
+            self.notice_stranger(view, wants);
+            return self.give_way(create, view, wants);
         }
         let past = view.picture.past(&self.addresses, view.now, view.live.timings.ttl, view.guards);
         let worded = past == Before::AllWorded || !view.guards.on(Guard::OwnersWord);
@@ -157,6 +158,17 @@ impl Contender {
             wants.tell(Note::StrangerFirst { vip: self.id, who: who.to_owned() });
         }
         self.stranger = Some((create, since, told || due));
+    }
+
+    /// A group that waits for one address does not keep others from another one.
+    fn give_way(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) {
+        let key = self.key(view);
+        let is = view.picture.is_in_the_way(&key, create, &self.addresses, view.prefix);
+        if !is || !view.guards.on(Guard::GivesWay) {
+            self.in_the_way = None;
+        } else if view.now >= *self.in_the_way.get_or_insert(view.now) + view.live.timings.give_way_after {
+            self.leave(create, &Cause::InTheWay, view, wants);
+        }
     }
 
     fn may_take(&self, view: &View<'_>) -> bool {
@@ -379,7 +391,12 @@ impl Contender {
     }
 
     fn leave_state(&mut self, create: i64, view: &View<'_>) {
-        let word = !matches!(self.state, State::Proving(_));
+        let word = match &self.state {
+            State::Proving(_) => false,
+            // A group may have stood first for one of its addresses for long, and never asked about that one.
+            State::Queued { .. } => !view.picture.is_first_for_any(&self.key(view), &self.addresses),
+            _ => true,
+        };
         self.state = State::Leaving { create, word, since: view.now, asked_since: None, asked_at: view.now };
     }
 
