@@ -1,8 +1,8 @@
 //! What the operator wrote, checked.
 //!
 //! A bare Talos machine-config snippet is a complete configuration; the daemon's own settings, all with defaults, stand
-//! beside it under the top-level key `vipd`. The stages: `raw` (YAML into trees), `machine` (trees into VIPs) and
-//! `settings` (the key `vipd`), every value through `check` and `timings`, and either a [`Config`] or a [`Refusal`] that
+//! beside it under the top-level key `vipd`. The stages: `raw` (YAML into trees), `machine` (trees into VIPs),
+//! `settings` (the key `vipd`) and `groups` (VIPs that move as one), every value through `check` and `timings`, and either a [`Config`] or a [`Refusal`] that
 //! names all that is wrong.
 //!
 //! Owned by the command line, which loads it, and read by everybody. Pure but for [`load`] and [`Host::this`]; it must not

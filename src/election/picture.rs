@@ -132,8 +132,7 @@ impl Picture {
         let Some(entry) = self.entries.get(key) else { return };
         if let Record::Candidate { addresses, .. } = &entry.record {
             let worded = self.words.contains(&Word { create: entry.create, key: key.clone() });
-            let ended: Vec<IpAddr> =
-                addresses.iter().copied().filter(|a| self.first(*a).is_some_and(|f| f.key == *key)).collect();
+            let ended: Vec<IpAddr> = addresses.iter().copied().filter(|a| self.is_first(key, *a)).collect();
             for address in ended {
                 self.ends.entry(address).or_default().push(End { at: now, worded });
             }
@@ -218,9 +217,9 @@ impl Picture {
         self.entries.values().filter(names_one).filter(|e| e.create < create && e.key != *key).count()
     }
 
-    /// Whether this key stands first for one of these addresses at least.
-    pub fn is_first_for_any(&self, key: &Key, addresses: &[IpAddr]) -> bool {
-        addresses.iter().any(|a| self.first(*a).is_some_and(|f| f.key == *key))
+    /// Whether this key stands first for an address.
+    pub fn is_first(&self, key: &Key, address: IpAddr) -> bool {
+        self.first(address).is_some_and(|f| f.key == *key)
     }
 
     /// A candidate that stands first for one of these addresses and is no daemon's: its lease has no node record.

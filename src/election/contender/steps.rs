@@ -1,5 +1,6 @@
 //! What a contender does about the facts: one small function for each state, tried again until nothing changes.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::OnConflict;
@@ -393,11 +394,19 @@ impl Contender {
     fn leave_state(&mut self, create: i64, view: &View<'_>) {
         let word = match &self.state {
             State::Proving(_) => false,
-            // A group may have stood first for one of its addresses for long, and never asked about that one.
-            State::Queued { .. } => !view.picture.is_first_for_any(&self.key(view), &self.addresses),
+            State::Queued { .. } => self.left_no_question(view),
             _ => true,
         };
         self.state = State::Leaving { create, word, since: view.now, asked_since: None, asked_at: view.now };
+    }
+
+    /// A group that waits may have stood first for one of its addresses for long. It has asked nobody about that one, so
+    /// it can only pass on what those before it said.
+    fn left_no_question(&self, view: &View<'_>) -> bool {
+        let said =
+            |a: &IpAddr| view.picture.past(&[*a], view.now, view.live.timings.ttl, view.guards) == Before::AllWorded;
+        let key = self.key(view);
+        self.addresses.iter().all(|a| !view.picture.is_first(&key, *a) || said(a))
     }
 
     pub(super) fn take_off(&mut self, cause: &Cause, kept_place: bool, wants: &mut Wants) {

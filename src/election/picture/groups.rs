@@ -39,7 +39,7 @@ impl Picture {
     }
 
     fn has_turn(&self, entry: &Entry) -> bool {
-        entry.record.addresses().iter().all(|a| self.first(*a).is_some_and(|first| first.key == entry.key))
+        entry.record.addresses().iter().all(|a| self.is_first(&entry.key, *a))
     }
 
     /// Whether it could have its turn if all who are blocked gave way. Nobody gives way to a stranger, nor for one who
