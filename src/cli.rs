@@ -20,7 +20,7 @@ One vipd runs on every control-plane node. They elect one of themselves through 
 only that one has the virtual IP. When it stops, the next one takes over in milliseconds; when it dies, after its
 lease's TTL. Two never have it at once.
 
-Try first:  vipd check -c /etc/vipd/config.yaml
+Try first:  vipd check --live -c /etc/vipd/config.yaml
 
 The smallest config is a Talos machine-config snippet:
 
@@ -64,6 +64,9 @@ enum Command {
     Check {
         #[command(flatten)]
         config: ConfigFile,
+        /// Also ask the network who has the VIPs now, and etcd for a lease of a second; look for settings that would hurt
+        #[arg(long)]
+        live: bool,
     },
 }
 
@@ -87,7 +90,7 @@ struct LogArgs {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
-    let (Command::Run { config, .. } | Command::Release { config, .. } | Command::Check { config }) = &command;
+    let (Command::Run { config, .. } | Command::Release { config, .. } | Command::Check { config, .. }) = &command;
     let checked = match load(&config.config) {
         Ok(checked) => checked,
         Err(code) => return code,
@@ -95,7 +98,9 @@ pub fn main() -> ExitCode {
     match &command {
         Command::Run { log, .. } => logged(log, || run(checked)),
         Command::Release { log, timeout, .. } => logged(log, || release(&checked, Duration::from_secs(*timeout))),
-        Command::Check { config } => in_runtime(check::report(&checked, &config.config)).unwrap_or_else(|e| failed(&e)),
+        Command::Check { config, live } => {
+            in_runtime(check::report(&checked, &config.config, *live)).unwrap_or_else(|e| failed(&e))
+        }
     }
 }
 

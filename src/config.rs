@@ -187,7 +187,7 @@ fn refuse_circles(settings: &Settings, vips: &[Vip], problems: &mut Problems) {
 fn assemble(settings: Settings, vips: Vec<Vip>) -> Config {
     Config {
         node: settings.node,
-        etcd: settings.etcd,
+        etcd: Etcd { vips: vips.iter().flat_map(|vip| vip.addresses.clone()).collect(), ..settings.etcd },
         lease: settings.lease,
         announce: settings.announce,
         on_conflict: settings.on_conflict,

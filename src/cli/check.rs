@@ -1,5 +1,6 @@
 //! `vipd check`: what would be done on this node, and what it lacks. Changes nothing.
 
+mod live;
 mod node;
 
 use std::path::Path;
@@ -12,15 +13,15 @@ use crate::node::etcd::check;
 use crate::plan::{Plan, PlannedVip};
 use node::Node;
 
-/// Prints the report of a good config.
-pub async fn report(config: &Config, path: &Path) -> ExitCode {
+/// Prints the report of a good config; `live`: also what asking the network and etcd tells.
+pub async fn report(config: &Config, path: &Path, live: bool) -> ExitCode {
     let plan = Plan::new(config);
     println!("{}: good", path.display());
     println!("node       {}", config.node);
     etcd(&config.etcd);
     println!("runtime    {}", config.runtime_dir.display());
     println!("timings    {}", timings(config));
-    let node = Node::look(&plan).await;
+    let mut node = Node::look(&plan).await;
     for vip in &plan.vips {
         println!("vip        {}", addresses(vip));
         println!("  from     {}", vip.place);
@@ -37,6 +38,12 @@ pub async fn report(config: &Config, path: &Path) -> ExitCode {
     } else {
         println!("this node lacks for now (vipd runs, says so, and waits):");
         lacks.iter().for_each(|lack| println!("  - {lack}"));
+    }
+    if live {
+        let (facts, findings) = live::look(&mut node, &plan, config).await;
+        facts.iter().for_each(|fact| println!("seen       {fact}"));
+        println!("{}", if findings.is_empty() { "nothing was found that would hurt" } else { "found:" });
+        findings.iter().for_each(|finding| println!("  - {finding}"));
     }
     ExitCode::SUCCESS
 }

@@ -96,8 +96,9 @@ fn reachable(address: IpAddr) -> Checked<IpAddr> {
 /// A name that ends in a number is a mistyped address to every resolver (10.0.0.300).
 fn is_name(host: &str) -> bool {
     let numeric = host.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
     let label =
-        |l: &str| !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(known) && !l.starts_with('-') && !l.ends_with('-');
     !numeric && host.len() <= LONGEST_NAME && host.split('.').all(label)
 }
 
@@ -182,6 +183,8 @@ mod tests {
             "unixs://localhost:2379",
             "http://a:1,http://b:1",
             "http://a..b:1",
+            "http://-a.b:1",
+            "http://a-.b:1",
             "HTTP://h:1",
         ] {
             assert!(endpoint(&node(url)).is_err(), "{url}");
@@ -209,7 +212,7 @@ mod tests {
         for name in ["etcd", "etcd-1.example.com", "10.0.0.1", "fd00::1"] {
             assert_eq!(server_name(&node(name)), Ok(name.into()));
         }
-        for name in ["", "a b", "10.0.0.300", "[fd00::1]", "etcd:2379", "https://etcd", "*.example.com"] {
+        for name in ["", "a b", "10.0.0.300", "[fd00::1]", "etcd:2379", "https://etcd", "*.example.com", "-a", "a-.b"] {
             assert!(server_name(&node(name)).is_err(), "{name}");
         }
     }

@@ -3,6 +3,7 @@
 //! Owned by `config`. It opens no file that a setting names: certificates and passwords may come later than the
 //! daemon, and are its affair.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::check::{self, Checked};
@@ -37,6 +38,8 @@ pub struct Etcd {
     pub prefix: String,
     /// An endpoint to which a password would go over the network for all to read.
     pub password_in_the_clear: Option<String>,
+    /// The VIPs, at which no member is asked: they need etcd first.
+    pub vips: Vec<IpAddr>,
 }
 
 /// What a file that says nothing about etcd means.
@@ -49,6 +52,7 @@ impl Default for Etcd {
             user: None,
             prefix: PREFIX.into(),
             password_in_the_clear: None,
+            vips: Vec::new(),
         }
     }
 }
@@ -94,6 +98,7 @@ pub(super) fn read(etcd: &Section<'_>, problems: &mut Problems) -> (Etcd, Vec<(P
         discover: etcd.setting("discover", check::truth, problems).unwrap_or(true),
         tls: files(&tls, problems),
         password_in_the_clear: in_the_clear.map(|(_, endpoint)| endpoint.url.clone()),
+        vips: Vec::new(),
         user,
         prefix: etcd.setting("prefix", check::prefix, problems).unwrap_or_else(|| PREFIX.into()),
     };

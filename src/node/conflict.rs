@@ -71,6 +71,15 @@ impl Prober {
     }
 }
 
+/// Whether somebody on `link` answers for `ip` now, and his hardware address.
+///
+/// # Errors
+/// When probing is not possible: no CAP_NET_RAW, the link gone or down.
+pub async fn who_has(link: LinkId, ip: IpAddr) -> io::Result<Option<String>> {
+    let answer = listen_and_probe(link, &[ip], now()).await?;
+    Ok(answer.map(|(mac, _)| mac.to_string()))
+}
+
 /// Who answered, or why that cannot be known.
 async fn ask(link: LinkId, addresses: &[IpAddr]) -> Option<String> {
     let start = now();

@@ -4,10 +4,10 @@
 //! answer is judged. No order makes the caller wait; every call and every stream read is bounded in time (a watch by
 //! HTTP/2 pings, and by `ReadAll` whenever the election finds it deaf).
 //!
-//! - [`credentials`], [`tls`]: who we are · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
-//!   connection · [`line`]: to one member, pinned, kept up · [`trouble`]: why there is none
+//! - [`credentials`], [`tls`], [`ending`]: who we are, and until when · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
+//!   connection · [`line`]: to one member, kept up · [`pin`]: all of one cluster · [`trouble`]: why there is none
 //! - [`members`]: whom to ask first · [`discover`], [`roster`]: who else is there · [`spares`]: those not asked now kept fit
-//!   · [`home`]: back to this node's own · [`check`](mod@check): what `vipd check` asks of them
+//!   · [`home`]: back to this node's own · [`check`](mod@check), [`trial`](mod@trial): what `vipd check` asks of them
 //! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
 
@@ -17,6 +17,7 @@ mod connect;
 mod credentials;
 mod dial;
 mod discover;
+mod ending;
 mod failure;
 mod grant;
 mod home;
@@ -26,6 +27,7 @@ mod members;
 mod orders;
 mod pace;
 mod picture;
+mod pin;
 mod release;
 mod renewals;
 mod renewer;
@@ -33,6 +35,7 @@ mod requests;
 mod roster;
 mod spares;
 mod tls;
+mod trial;
 mod trouble;
 mod version;
 
@@ -46,9 +49,11 @@ use tokio::task::{AbortHandle, JoinSet};
 
 pub use self::check::check;
 pub use self::failure::Failure;
+pub use self::grant::auto_ttl;
 use self::members::Members;
 use self::pace::Told;
 pub use self::release::{Release, release};
+pub use self::trial::{Trial, trial};
 use crate::config;
 use crate::election::action::Action;
 use crate::election::event::{Event, LeaseId};
@@ -94,6 +99,7 @@ impl Shared {
     }
 
     fn learn_ttl(&self, ttl: Duration) {
+        self.members.learn_ttl(ttl);
         self.ttl_ms.store(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX), Relaxed);
     }
 

@@ -27,8 +27,8 @@ use crate::election::event::{Event, Generation, LinkId, VipId};
 use crate::link::LinkChoice;
 use crate::moment::Moment;
 use converge::Kept;
-pub use links::LinkView;
 use links::{Extent, Links};
+pub use links::{LinkView, is_neighbour};
 
 /// When to try again what the kernel refused or did not answer: its word must come, if it can.
 pub const RETRY: Duration = Duration::from_millis(200);

@@ -6,7 +6,7 @@ use vipd::config::{self, Ttl};
 use vipd::election::action::Action;
 use vipd::election::event::{Event, LeaseId};
 use vipd::node::clock;
-use vipd::node::etcd::{Etcd, Release, release};
+use vipd::node::etcd::{Release, release};
 
 use crate::cluster::renewed_after;
 use crate::server::{Cluster, address, free_urls, installed};
@@ -56,8 +56,7 @@ async fn without_discovery_nobody_is_found() {
     let Some(host) = address().filter(|_| installed()) else { return };
     let mut cluster = Cluster::start_as(3, &host);
     let config = config::Etcd { discover: false, ..conf(vec![cluster.members[0].url.clone()]) };
-    let (tell, events) = tokio::sync::mpsc::channel(64);
-    let mut lab = Lab { etcd: Etcd::start(&config, Ttl::Auto, tell), events, seen: Vec::new() };
+    let mut lab = Lab::start_with(&config, Ttl::Auto);
     let (lease, _) = lab.grant().await;
     found_by_now(&mut lab, lease).await;
     cluster.members[0].kill();
@@ -140,6 +139,33 @@ async fn a_listed_member_of_another_cluster_is_not_asked() {
     cluster.members[0].thaw();
     lab.pair(lease).await;
     assert!(!lab.seen.contains(&Event::LeaseLost { lease }), "the other cluster was asked for our lease");
+}
+
+/// The same by the operator's own hand. What takes the place of our cluster for good is used, but not before our lease there
+/// has ended.
+#[tokio::test]
+async fn an_endpoint_of_another_cluster_is_asked_only_when_ours_is_gone_for_good() {
+    if !installed() {
+        return;
+    }
+    let (mut ours, other) = (Cluster::start(1), Cluster::start(1));
+    let mut lab = Lab::start([ours.urls(), other.urls()].concat());
+    let (lease, ttl) = lab.grant().await;
+    let cluster = lab.pair(lease).await.renewed.cluster;
+    ours.members[0].freeze();
+    for _ in 0..4 {
+        lab.order(Action::Renew { lease });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    ours.members[0].thaw();
+    lab.pair(lease).await;
+    assert!(!lab.seen.contains(&Event::LeaseLost { lease }), "the other cluster was asked for our lease");
+    ours.members[0].kill();
+    let start = clock::now();
+    while lab.picture().await.0.cluster == cluster {}
+    let after = clock::now().since(start);
+    println!("the other cluster is used {after:?} after ours died");
+    assert!(after >= ttl);
 }
 
 /// Soon after the first connection; there is nothing to see from without.

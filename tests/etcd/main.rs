@@ -36,11 +36,15 @@ struct Lab {
 
 impl Lab {
     fn start(endpoints: Vec<String>) -> Self {
+        Self::start_with(&conf(endpoints), config::Ttl::Auto)
+    }
+
+    fn start_with(config: &config::Etcd, ttl: config::Ttl) -> Self {
         let (tell, events) = mpsc::channel(64);
         // `RUST_LOG=vipd=debug` shows what the adapter does.
         let _set_already =
             tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
-        let etcd = Etcd::start(&conf(endpoints), config::Ttl::Auto, tell);
+        let etcd = Etcd::start(config, ttl, tell);
         Self { etcd, events, seen: Vec::new() }
     }
 

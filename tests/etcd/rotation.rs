@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use vipd::config::Ttl;
 use vipd::election::action::Action;
 use vipd::election::event::{Event, LeaseId};
 use vipd::moment::Moment;
 use vipd::node::clock;
 
-use crate::Lab;
 use crate::server::{Cluster, installed};
 use crate::way::{Mode, Way};
+use crate::{Lab, conf, node_record};
 
 /// From the fence's point of view: TTL 5 s less the margin.
 const FENCE: Duration = Duration::from_millis(3800);
@@ -171,6 +172,32 @@ async fn used(lab: &mut Lab, lease: LeaseId, way: &Way) -> bool {
     }
     // A pair takes some 200 bytes; the tries of the way home are few.
     way.carried() - before > pairs * 50
+}
+
+/// A connection on which nothing was answered for long serves on until another is up: etcd may just have been slow.
+#[tokio::test]
+async fn what_was_silent_for_long_is_used_until_another_connection_is_up() {
+    if !installed() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    let way = Way::to(&cluster.members[0].url).await;
+    let mut lab = Lab::start_with(&conf(vec![way.url.clone()]), Ttl::Fixed(Duration::from_secs(30)));
+    let (lease, _) = lab.grant().await;
+    lab.pair(lease).await;
+    way.turn(Mode::Mute);
+    let before = way.taken();
+    while way.taken() == before {
+        // Each is tried twice, for a second.
+        lab.order(Action::WriteRecord { lease, record: node_record(Vec::new()) });
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    let start = clock::now();
+    lab.order(Action::Renew { lease });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    way.turn(Mode::Open);
+    let pair = lab.next(|e| if let Event::PairAnswered(pair) = e { Some(*pair) } else { None }).await;
+    assert!(pair.sent_at >= start && pair.sent_at.since(start) < Duration::from_millis(100), "{pair:?}");
 }
 
 /// Nobody speaks on a spare connection, so nobody would notice that it is dead before it is needed.

@@ -1,11 +1,14 @@
 //! Wrong everything: each mistake with TLS or with users, and the line that `vipd check` and the daemon say to it.
 //!
 //! The lines are in `mistakes/NAME.txt`; write them anew with `VIPD_BLESS=1 cargo test --test secure mistakes` and read
-//! the diff. Ports, directories and dates are replaced by words.
+//! the diff. Ports, directories and dates are replaced by words. What etcd 3.5 (or rather its newer Go) says otherwise than
+//! 3.4 is in `NAME.3.5.txt`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use vipd::config::{self, User};
@@ -26,6 +29,18 @@ fn home() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/secure/mistakes")
 }
 
+/// In the names of files for etcd 3.5.
+const NEWER: &str = ".3.5";
+
+/// Whether this machine's etcd is not the 3.4 that the plain files are of.
+fn is_newer() -> bool {
+    static NEWER: OnceLock<bool> = OnceLock::new();
+    *NEWER.get_or_init(|| {
+        let told = Command::new("etcd").arg("--version").output().unwrap();
+        !String::from_utf8_lossy(&told.stdout).starts_with("etcd Version: 3.4.")
+    })
+}
+
 /// What was tried so far.
 #[derive(Default)]
 struct Book {
@@ -43,12 +58,19 @@ impl Book {
         let lab = Lab::start_at(&config, tracing::Level::INFO);
         text += &format!("run: {}\n", first(&lab).await);
         drop(lab);
-        let (text, path) = (in_general(&text, &config), home().join(format!("{name}.txt")));
+        let (text, plain) = (in_general(&text, &config), home().join(format!("{name}.txt")));
+        let newer = home().join(format!("{name}{NEWER}.txt"));
         assert!(self.names.insert(name.into()), "{name} twice");
-        let want = fs::read_to_string(&path).unwrap_or_default();
+        let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        let is_newer = is_newer();
+        let want = if is_newer && newer.exists() { read(&newer) } else { read(&plain) };
         if std::env::var_os("VIPD_BLESS").is_some() {
             fs::create_dir_all(home()).unwrap();
-            fs::write(&path, text).unwrap();
+            match is_newer {
+                true if text == read(&plain) => {}
+                true => fs::write(newer, text).unwrap(),
+                false => fs::write(plain, text).unwrap(),
+            }
         } else if text != want {
             self.wrong.push(format!("{name}:\n{text}instead of\n{want}"));
         }
@@ -57,8 +79,10 @@ impl Book {
     fn close(self, part: &str) {
         assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n"));
         let known = fs::read_dir(home()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-        let known: BTreeSet<String> =
-            known.filter(|f| f.starts_with(part)).map(|f| f.trim_end_matches(".txt").to_owned()).collect();
+        let known: BTreeSet<String> = known
+            .filter(|f| f.starts_with(part))
+            .map(|f| f.trim_end_matches(".txt").trim_end_matches(NEWER).to_owned())
+            .collect();
         assert_eq!(known, self.names, "a file that no test looks at");
     }
 }
@@ -95,11 +119,21 @@ fn in_general(text: &str, config: &config::Etcd) -> String {
         let end = at + temporary.len() + text[at + temporary.len()..].find('/').unwrap();
         text.replace_range(at..end, "/DIR");
     }
+    // (e6a0e1ee30b4d23a) or of cluster e6a0e1ee30b4d23a,
+    for id in ids(&text) {
+        text = text.replace(&id, "ID");
+    }
     // 2026-11-21T15:00:00Z
     while let Some(z) = text.match_indices('Z').map(|(z, _)| z).find(|z| is_date(&text, *z)) {
         text.replace_range(z - 19..=z, "DATE");
     }
     text
+}
+
+/// Clusters.
+fn ids(text: &str) -> Vec<String> {
+    let hex = |word: &&str| word.len() > 11 && word.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    text.split(|c: char| !c.is_ascii_alphanumeric()).filter(hex).map(str::to_owned).collect()
 }
 
 fn is_date(text: &str, z: usize) -> bool {
@@ -136,6 +170,7 @@ async fn files() {
     }
     for (name, cert, key, mode) in [
         ("file-key-and-certificate-swapped", &key, &cert, 0o600),
+        ("file-key-and-certificate-swapped-with-their-modes", &key, &cert, 0o644),
         ("file-key-of-another-certificate", &cert, &other.key, 0o600),
         ("file-key-encrypted", &cert, &junk("ENCRYPTED PRIVATE KEY"), 0o600),
         ("file-key-damaged", &cert, &junk("PRIVATE KEY"), 0o600),
@@ -185,6 +220,8 @@ async fn servers() {
         ("server-for-another-name", papers.ca.sign(Wanted::server().named(&["etcd.example.com", "10.9.9.9"]))),
         ("server-without-a-name", papers.ca.sign(Wanted::server().named(&[]))),
         ("server-expired", papers.ca.sign(Wanted::server().valid(-30, -3))),
+        ("server-expires-soon", papers.ca.sign(Wanted::server().valid(-30, 10))),
+        ("server-expires-tomorrow", papers.ca.sign(Wanted::server().valid(-30, 1))),
         ("server-not-yet-valid", papers.ca.sign(Wanted::server().valid(3, 30))),
         ("server-certificate-is-for-clients", papers.ca.sign(Wanted { for_server: false, ..Wanted::server() })),
     ] {
@@ -200,6 +237,11 @@ async fn servers() {
     book.holds("server-has-no-tls", to(plain_etcd.url().replace("http:", "https:"))).await;
     book.holds("server-has-tls-and-is-asked-without", plain(etcd.url().replace("https:", "http:"))).await;
     book.holds("server-is-not-there", to(format!("https://127.0.0.1:{}", free_port()))).await;
+    // An address of loopback that no etcd of this machine uses.
+    book.holds("server-asked-at-the-peers-port", to("https://127.23.80.1:2380".into())).await;
+    let other_etcd = Etcd::start(None);
+    let of_two = vec![plain_etcd.url(), other_etcd.url()];
+    book.holds("server-of-another-cluster", config::Etcd { endpoints: of_two, ..plain(plain_etcd.url()) }).await;
     book.close("server-");
 }
 

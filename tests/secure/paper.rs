@@ -118,7 +118,7 @@ impl Authority {
         } else {
             vec![ExtendedKeyUsagePurpose::ClientAuth]
         };
-        (params.not_before, params.not_after) = (days(wanted.from), days(wanted.to));
+        (params.not_before, params.not_after) = (days(wanted.from), days(wanted.to) + time::Duration::HOUR);
         let cert = params.signed_by(key, &self.0).unwrap();
         Pair { cert: cert.pem(), key: key.serialize_pem() }
     }

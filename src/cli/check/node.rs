@@ -1,8 +1,11 @@
 //! What `vipd check` finds of the links and addresses of this node.
 
+use std::net::IpAddr;
+
 use crate::link::{Base, Found, Link, LinkChoice, Selector, describe, list, vlan_of};
 use crate::node::device::Devices;
 use crate::node::kernel::{Kernel, chain};
+use crate::node::netlink::Address;
 use crate::plan::{Plan, PlannedVip};
 
 /// This node, as far as it can be looked at.
@@ -40,18 +43,38 @@ impl Node {
         }
     }
 
+    /// The link of a choice, if it is there.
+    pub(super) fn link(&self, choice: &LinkChoice) -> Option<&Link> {
+        let (_, links) = self.seen.as_ref().ok()?;
+        let Found::One(base, _) = choice.base.find(links, None) else { return None };
+        choice.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id))
+    }
+
+    /// The other addresses of this one's family on a link; none if they cannot be seen.
+    pub(super) async fn addresses_on(&mut self, link: &Link, ip: IpAddr) -> Vec<Address> {
+        let Ok((kernel, _)) = &mut self.seen else { return Vec::new() };
+        let all = kernel.addresses_on(link.id, &[ip]).await.unwrap_or_default();
+        all.into_iter().filter(|a| a.ip.is_ipv4() == ip.is_ipv4()).collect()
+    }
+
+    /// Whether vipd has put the VIP here.
+    pub(super) async fn has(&mut self, vip: &PlannedVip) -> bool {
+        let Ok((kernel, _)) = &mut self.seen else { return false };
+        kernel.look(&vip.addresses).await.is_ok_and(|seen| !seen.ours.is_empty())
+    }
+
     /// What is missing here, a line each.
-    pub(super) async fn lacks(self, plan: &Plan) -> Vec<String> {
+    pub(super) async fn lacks(&mut self, plan: &Plan) -> Vec<String> {
         let mut lacks = Vec::new();
-        match self.seen {
-            Ok((mut kernel, links)) => {
+        match &mut self.seen {
+            Ok((kernel, links)) => {
                 for vip in &plan.vips {
-                    lacks.extend(of_link(&vip.link, &links).map(|lack| format!("{lack}, for {}", vip.place)));
-                    lacks.extend(of_ipv6(vip, &links));
-                    lacks.extend(of_addresses(&mut kernel, vip).await);
+                    lacks.extend(of_link(&vip.link, links).map(|lack| format!("{lack}, for {}", vip.place)));
+                    lacks.extend(of_ipv6(vip, links));
+                    lacks.extend(of_addresses(kernel, vip).await);
                 }
             }
-            Err(e) => lacks.push(e),
+            Err(e) => lacks.push(e.clone()),
         }
         lacks
     }

@@ -1,6 +1,7 @@
 //! `vipd check`'s look at etcd: the files, every endpoint as the daemon would connect to it, and what we may do there.
-//! Changes nothing.
+//! Changes nothing. What leaves a trace, however short, is [`super::trial`]'s.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, Txn, TxnOp};
@@ -11,9 +12,11 @@ use super::answer;
 use super::connect::{Link, connect};
 use super::credentials::{self, Access};
 use super::dial::Address;
+use super::discover::{alone, ask};
 use super::failure::Failure;
+use super::roster::{self, Known, Reach};
 use super::tls::Urgency;
-use super::version::Known;
+use super::version;
 use crate::config;
 use crate::node::clock;
 
@@ -33,10 +36,23 @@ pub async fn check(config: &config::Etcd) -> Vec<String> {
         lacks.push(format!("TLS: the password of etcd's user goes over the network to {endpoint} for all to read"));
     }
     lacks.extend(ends_soon(&access));
-    let known = Known::default();
+    let known = version::Known::default();
     let members = config.endpoints.iter().map(|url| member(config, &access, url, &known));
-    lacks.extend(join_all(members).await.into_iter().flatten());
+    let looks = join_all(members).await;
+    let links: Vec<_> = looks.iter().flat_map(|look| Some((look.url, look.link.as_ref()?))).collect();
+    lacks.extend(of_two_clusters(&links));
+    if config.discover {
+        lacks.extend(others(config, &access, &links).await);
+    }
+    lacks.extend(looks.into_iter().flat_map(|look| look.lacks));
     lacks
+}
+
+/// What was found at one endpoint.
+struct Look<'a> {
+    url: &'a str,
+    link: Option<Link>,
+    lacks: Vec<String>,
 }
 
 fn ends_soon(access: &Access) -> impl Iterator<Item = String> {
@@ -45,16 +61,57 @@ fn ends_soon(access: &Access) -> impl Iterator<Item = String> {
     told.filter(|(urgency, _)| *urgency != Urgency::None).map(|(_, text)| text)
 }
 
-async fn member(config: &config::Etcd, access: &Access, url: &str, known: &Known) -> Vec<String> {
-    let Some(address) = Address::parse(url) else { return vec![format!("etcd at {url}: this is no endpoint")] };
-    let link = match connect(&address, access, 0).await {
+async fn member<'a>(config: &config::Etcd, access: &Access, url: &'a str, known: &version::Known) -> Look<'a> {
+    let link = match reach(url, access).await {
         Ok(link) => link,
-        Err(trouble) => return vec![format!("etcd at {url}: {}", trouble.why)],
+        Err(why) => return Look { url, link: None, lacks: vec![format!("etcd at {url}: {why}")] },
     };
     let allowed = timeout(BOUND, allowed(&link, config)).await.unwrap_or(Err(Failure::Silent(BOUND)));
     let refused = allowed.err().map(|failure| format!("etcd at {url}: {}", failure.in_words(config)));
     let fault = link.status.version.and_then(|version| known.warning(version));
-    refused.into_iter().chain(fault).collect()
+    let ends = link.certificate.as_ref().map(|ends| ends.at(clock::calendar()));
+    let ends = ends.filter(|(urgency, _)| *urgency != Urgency::None).map(|(_, text)| format!("etcd at {url}: {text}"));
+    Look { url, link: Some(link), lacks: refused.into_iter().chain(ends).chain(fault).collect() }
+}
+
+pub(super) async fn reach(url: &str, access: &Access) -> Result<Link, Arc<str>> {
+    let address = Address::parse(url).ok_or("this is no endpoint")?;
+    connect(&address, access, 0).await.map_err(|trouble| trouble.why)
+}
+
+fn of_two_clusters(links: &[(&str, &Link)]) -> Option<String> {
+    let mut clusters = links.iter().filter_map(|(url, link)| Some((url, link.status.cluster?)));
+    let (first, ours) = clusters.next()?;
+    let (other, theirs) = clusters.find(|(_, cluster)| *cluster != ours)?;
+    Some(format!(
+        "one cluster of etcd: {first} is of cluster {ours:x}, and {other} of {theirs:x}, which will not be used; all \
+         endpoints must be members of one"
+    ))
+}
+
+/// Whether those whom etcd lists beside the endpoints can be reached, as they must when the endpoints die.
+async fn others(config: &config::Etcd, access: &Access, links: &[(&str, &Link)]) -> Vec<String> {
+    let asked = join_all(links.iter().map(|(url, link)| async { (*url, ask(link).await.ok()) })).await;
+    let Some((_, listed)) = asked.iter().find_map(|(_, answer)| answer.as_ref()) else { return Vec::new() };
+    let member =
+        |url: &str| asked.iter().find(|(u, _)| *u == url).and_then(|(_, answer)| Some(answer.as_ref()?.0.member));
+    let known = config.endpoints.iter().enumerate().map(|(place, url)| Known {
+        place,
+        url: url.clone(),
+        configured: true,
+        member: member(url),
+    });
+    let reach_of = Reach { tls: config.tls.is_some(), vips: config.vips.clone() };
+    let others = roster::others(&reach_of, listed, &known.collect::<Vec<_>>());
+    let serve = listed.iter().filter(|m| !m.learner).count();
+    if others.is_empty() && serve > 1 && config.endpoints.len() == 1 {
+        return vec![alone(serve)];
+    }
+    let tries = others.iter().map(|(_, url)| async move {
+        let why = reach(url, access).await.err()?;
+        Some(format!("etcd at {url}, which its member list names: {why}"))
+    });
+    join_all(tries).await.into_iter().flatten().collect()
 }
 
 /// Asks for what the daemon does. The condition of the transaction is never true, so it writes nothing; etcd checks

@@ -11,9 +11,11 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::credentials::Access;
-use super::dial::{Address, Stream, dial};
+use super::dial::{Address, Dialled, Stream, dial};
 use super::failure::{Failure, whole};
 use super::login;
+use super::pin::Anchor;
+use super::tls::Expiry;
 use super::trouble::Trouble;
 use super::version::{self, Status};
 
@@ -35,6 +37,10 @@ pub(super) struct Link {
     pub(super) maintenance: MaintenanceClient,
     /// Asks for an end of the stream when the member sees no leader: a watch there would be silent.
     pub(super) watch: WatchClient,
+    /// When the certificate that the member showed ends.
+    pub(super) certificate: Option<Expiry>,
+    /// That it is of the cluster that is used, if the member says of which it is.
+    pub(super) anchor: Option<Anchor>,
     /// What the member says it is.
     pub(super) status: Status,
     /// Whether a user logged in for it.
@@ -50,15 +56,22 @@ pub(super) struct Link {
 pub(super) async fn connect(address: &Address, access: &Access, id: u32) -> Result<Link, Trouble> {
     let step = Mutex::new("connection");
     let result = timeout(BOUND, in_steps(address, access, id, &step)).await;
-    result.unwrap_or_else(|_| {
+    let result = result.unwrap_or_else(|_| {
         let step = *step.lock().unwrap_or_else(PoisonError::into_inner);
         Err(Trouble::passing(format!("no {step} within {BOUND:?}")))
-    })
+    });
+    result.map_err(|trouble| if address.is_for_peers() { for_peers(trouble) } else { trouble })
+}
+
+/// The port says more than what was met there.
+fn for_peers(trouble: Trouble) -> Trouble {
+    let why = format!("{}; 2380 is where etcd's members speak to one another, clients are served at 2379", trouble.why);
+    Trouble { why: why.into(), ..trouble }
 }
 
 async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'static str>) -> Result<Link, Trouble> {
     let at = |what| *step.lock().unwrap_or_else(PoisonError::into_inner) = what;
-    let (stream, heard) = dial(address, access).await?;
+    let Dialled { stream, heard, certificate } = dial(address, access).await?;
     at("answer to a first question");
     let told = |trouble: Trouble| heard.tells(address, access).unwrap_or(trouble);
     let channel = channel(address, stream).await.map_err(told)?;
@@ -77,6 +90,8 @@ async fn in_steps(address: &Address, access: &Access, id: u32, step: &Mutex<&'st
         cluster: plain.cluster_client(),
         maintenance: plain.maintenance_client(),
         watch: with_leader.watch_client().max_decoding_message_size(LARGEST_ANSWER),
+        certificate,
+        anchor: None,
         status,
         logs_in,
         without_token,

@@ -117,8 +117,14 @@ impl Credentials {
         if let Some(endpoint) = &self.config.password_in_the_clear {
             tracing::warn!(%endpoint, "the password of etcd's user goes over the network without TLS");
         }
-        let mut keeper =
-            Keeper { this: self, known: None, unsettled: 0, lacking: Told::every(TELL), expiry_told: None };
+        let mut keeper = Keeper {
+            this: self,
+            known: None,
+            unsettled: 0,
+            lacking: Told::every(TELL),
+            expiry_told: None,
+            urgencies: Vec::new(),
+        };
         loop {
             keeper.look().await;
             sleep(LOOK).await;
@@ -135,6 +141,8 @@ struct Keeper<'a> {
     unsettled: u32,
     lacking: Told,
     expiry_told: Option<Instant>,
+    /// How urgent each end was when it was told last.
+    urgencies: Vec<Urgency>,
 }
 
 impl Keeper<'_> {
@@ -143,7 +151,7 @@ impl Keeper<'_> {
         let changed = self.known.replace(look.fingerprint) != Some(look.fingerprint);
         match look.result {
             Ok(access) if changed => self.use_it(access, &look.remarks),
-            Ok(_) => self.tell_what_ends_daily(),
+            Ok(_) => self.nothing_new(),
             Err(lack) => self.lacks(&lack),
         }
     }
@@ -195,29 +203,36 @@ impl Keeper<'_> {
         }
     }
 
-    fn tell_what_ends_daily(&mut self) {
+    fn nothing_new(&mut self) {
         self.unsettled = 0;
         if self.lacking.over() {
             tracing::info!("the files for etcd's TLS and user are good again");
         }
-        let due = self.expiry_told.is_none_or(|told| told.elapsed() >= EXPIRY);
         let held = self.this.held.borrow().clone();
-        if let (true, Held::Ready(access)) = (due, held) {
-            self.tell_what_ends(&access);
+        if let Held::Ready(access) = held {
+            let daily = self.expiry_told.is_none_or(|told| told.elapsed() >= EXPIRY);
+            if daily || urgencies(&access) != self.urgencies {
+                self.tell_what_ends(&access);
+            }
         }
     }
 
     fn tell_what_ends(&mut self, access: &Access) {
-        self.expiry_told = Some(now());
+        (self.expiry_told, self.urgencies) = (Some(Instant::now()), urgencies(access));
         let calendar = clock::calendar();
         for expiry in access.identity.iter().flat_map(|identity| &identity.expiries) {
             match expiry.at(calendar) {
                 (Urgency::None, text) => tracing::info!("{text}"),
                 (Urgency::Soon, text) => tracing::warn!("{text}"),
-                (Urgency::Now, text) => tracing::error!("{text}"),
+                (Urgency::Now | Urgency::Over, text) => tracing::error!("{text}"),
             }
         }
     }
+}
+
+fn urgencies(access: &Access) -> Vec<Urgency> {
+    let calendar = clock::calendar();
+    access.identity.iter().flat_map(|identity| &identity.expiries).map(|expiry| expiry.at(calendar).0).collect()
 }
 
 /// One look at all files, and what they are worth.
@@ -231,13 +246,10 @@ pub(super) fn read(config: &config::Etcd) -> (Result<Access, Lack>, Vec<String>)
 
 fn look(config: &config::Etcd) -> Look {
     let mut files = file::Files::default();
-    let mut result = access(config, &mut files);
+    let result = access(config, &mut files);
     let mut remarks = files.remarks;
     if result.is_err() {
         remarks.clear();
-    }
-    if let Ok(access) = &mut result {
-        access.server_name = config.tls.as_ref().and_then(|tls| server_name(tls.server_name.as_deref()?));
     }
     Look { fingerprint: files.fingerprint, result, remarks }
 }
@@ -261,18 +273,15 @@ fn access(config: &config::Etcd, files: &mut file::Files) -> Result<Access, Lack
         let password = password?.password()?;
         Ok::<_, Lack>(Login { user: user.name.clone(), password })
     });
-    Ok(Access { identity: identity.transpose()?, server_name: None, login: login.transpose()? })
+    let server_name = config.tls.as_ref().and_then(|tls| tls.server_name.as_deref()).map(server_name).transpose()?;
+    Ok(Access { identity: identity.transpose()?, server_name, login: login.transpose()? })
 }
 
 fn source(content: &Content) -> Source<'_> {
     Source { path: &content.path, bytes: &content.bytes }
 }
 
-/// The config has checked it; what rustls takes for no name after all is as if it were not given.
-fn server_name(name: &str) -> Option<ServerName<'static>> {
-    ServerName::try_from(name.to_owned()).ok()
-}
-
-fn now() -> Instant {
-    Instant::now()
+/// The config has checked it by the same rules.
+fn server_name(name: &str) -> Result<ServerName<'static>, Lack> {
+    ServerName::try_from(name.to_owned()).map_err(|e| format!("tls.serverName: {name:?}: {e}").into())
 }

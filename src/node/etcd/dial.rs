@@ -4,24 +4,28 @@
 //! say by then, and not behind its back by a library with what they said before.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::future::select_ok;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::credentials::Access;
 use super::failure::whole;
-use super::tls;
+use super::tls::{self, Expiry};
 use super::trouble::Trouble;
 
 /// A TCP connection that is not there after this is not coming. Members are near: one round trip is milliseconds.
 const CONNECT: Duration = Duration::from_secs(1);
+/// How much later the next address of a name is tried beside the one before (RFC 8305, 5).
+const BESIDE: Duration = Duration::from_millis(250);
 /// The first bytes that are kept, to tell what speaks there.
 const FIRST: usize = 8;
 
@@ -64,6 +68,11 @@ impl Address {
         }
     }
 
+    /// Whether it is where etcd's members listen for one another by default.
+    pub(super) fn is_for_peers(&self) -> bool {
+        matches!(&self.target, Target::Tcp(host) if host.ends_with(":2380"))
+    }
+
     /// The name to hold the certificate against, if the config names no other.
     fn server_name(&self) -> Option<ServerName<'static>> {
         let host = match &self.target {
@@ -96,36 +105,51 @@ struct Ear {
     ended: bool,
 }
 
+/// What dialling gives.
+pub(super) struct Dialled {
+    pub(super) stream: Stream,
+    pub(super) heard: Heard,
+    /// When the certificate that the other side showed ends.
+    pub(super) certificate: Option<Expiry>,
+}
+
 /// Dials and, where the endpoint says so, speaks TLS.
-pub(super) async fn dial(address: &Address, access: &Access) -> Result<(Stream, Heard), Trouble> {
+pub(super) async fn dial(address: &Address, access: &Access) -> Result<Dialled, Trouble> {
     let bytes: Box<dyn Bytes> = match &address.target {
         Target::Tcp(host) => Box::new(tcp(host).await?),
         Target::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(|e| Trouble::passing(whole(&e)))?),
     };
-    let bytes = if address.tls { secure(address, access, bytes).await? } else { bytes };
+    let (bytes, certificate) = if address.tls { secure(address, access, bytes).await? } else { (bytes, None) };
     let heard = Heard::default();
-    Ok((Stream { bytes, heard: heard.clone() }, heard))
+    Ok(Dialled { stream: Stream { bytes, heard: heard.clone() }, heard, certificate })
 }
 
-/// All addresses of a name, one after another.
+/// To whichever of a name's addresses is there first: each is tried a little after the one before, and beside it.
 async fn tcp(host: &str) -> Result<TcpStream, Trouble> {
     let addresses = lookup_host(host).await.map_err(|e| Trouble::passing(format!("the name has no address: {e}")))?;
-    let mut last = Trouble::passing("the name has no address");
-    for address in addresses {
-        match timeout(CONNECT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // A renewal is one small packet; it must not wait for a second one.
-                stream.set_nodelay(true).map_err(|e| Trouble::passing(whole(&e)))?;
-                return Ok(stream);
-            }
-            Ok(Err(e)) => last = Trouble::passing(whole(&e)),
-            Err(_) => last = Trouble::passing(format!("no TCP connection within {CONNECT:?}")),
-        }
+    let tries = addresses.zip(0..).map(|(address, n)| Box::pin(one_of_them(address, n)));
+    let tries: Vec<_> = tries.collect();
+    if tries.is_empty() {
+        return Err(Trouble::passing("the name has no address"));
     }
-    Err(last)
+    select_ok(tries).await.map(|(stream, _others)| stream)
 }
 
-async fn secure(address: &Address, access: &Access, bytes: Box<dyn Bytes>) -> Result<Box<dyn Bytes>, Trouble> {
+async fn one_of_them(address: SocketAddr, n: u32) -> Result<TcpStream, Trouble> {
+    sleep(BESIDE * n).await;
+    let connected = timeout(CONNECT, TcpStream::connect(address)).await;
+    let connected = connected.map_err(|_| Trouble::passing(format!("no TCP connection within {CONNECT:?}")))?;
+    let stream = connected.map_err(|e| Trouble::passing(whole(&e)))?;
+    // A renewal is one small packet; it must not wait for a second one.
+    stream.set_nodelay(true).map_err(|e| Trouble::passing(whole(&e)))?;
+    Ok(stream)
+}
+
+async fn secure(
+    address: &Address,
+    access: &Access,
+    bytes: Box<dyn Bytes>,
+) -> Result<(Box<dyn Bytes>, Option<Expiry>), Trouble> {
     let identity =
         access.identity.as_ref().ok_or_else(|| Trouble::lasting("it is reached with TLS, but tls is not given"))?;
     let name = access.server_name.clone().or_else(|| address.server_name());
@@ -133,7 +157,10 @@ async fn secure(address: &Address, access: &Access, bytes: Box<dyn Bytes>) -> Re
         name.ok_or_else(|| Trouble::lasting("its host is no name that a certificate can have; set tls.serverName"))?;
     let connector = TlsConnector::from(Arc::clone(&identity.config));
     match connector.connect(name, bytes).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => {
+            let certificate = stream.get_ref().1.peer_certificates().and_then(tls::of_member);
+            Ok((Box::new(stream), certificate))
+        }
         Err(e) => Err(match tls::refusal(&e, identity.has_client_certificate) {
             Some(why) => Trouble::lasting(why),
             None if matches!(
@@ -141,7 +168,7 @@ async fn secure(address: &Address, access: &Access, bytes: Box<dyn Bytes>) -> Re
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
             ) =>
             {
-                Trouble::lasting("it closed the connection when TLS began; is it an http:// endpoint?")
+                Trouble::guess("it closed the connection when TLS began; is it an http:// endpoint?")
             }
             None => Trouble::passing(format!("TLS failed: {}", whole(&e))),
         }),
@@ -164,7 +191,7 @@ impl Heard {
         }
         if ear.ended && ear.first.is_empty() {
             let guess = if address.tls { "is it etcd?" } else { "does it want TLS (https://)?" };
-            return Some(Trouble::lasting(format!("it closed the connection without a word; {guess}")));
+            return Some(Trouble::guess(format!("it closed the connection without a word; {guess}")));
         }
         None
     }

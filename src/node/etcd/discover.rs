@@ -14,7 +14,7 @@ use super::connect::Link;
 use super::failure::Failure;
 use super::line::{Line, Who};
 use super::members::Members;
-use super::roster::{Known, Listed, Roster, Unfit, usable};
+use super::roster::{Known, Listed, Reach, Roster, Unfit};
 
 /// How often the list is asked for while nothing happens. An operator may replace one member after the other, a dozen
 /// seconds each: who knew only those that are gone would lose its turn.
@@ -31,17 +31,19 @@ struct Discovery {
     members: Arc<Members>,
     roster: Roster,
     keepers: JoinSet<()>,
-    tls: bool,
+    reach: Reach,
     /// That the list cannot be had was told.
     refusal_told: bool,
+    /// That nobody else is known was told.
+    alone_told: bool,
     unfit_told: BTreeSet<String>,
 }
 
 /// Keeps and finds members, for ever.
 pub(super) async fn run(members: Arc<Members>, discover: bool) {
-    let tls = members.lines().iter().any(|(_, line)| line.has_tls());
-    let (roster, keepers) = (Roster::new(tls), JoinSet::new());
-    let mut this = Discovery { members, roster, keepers, tls, refusal_told: false, unfit_told: BTreeSet::new() };
+    let reach = members.reach();
+    let (roster, keepers, unfit_told) = (Roster::new(reach.clone()), JoinSet::new(), BTreeSet::new());
+    let mut this = Discovery { members, roster, keepers, reach, refusal_told: false, alone_told: false, unfit_told };
     for (_, line) in this.members.lines() {
         this.keep(line);
     }
@@ -87,6 +89,7 @@ impl Discovery {
                 self.refusal_told = false;
                 self.tell_unfit(&listed);
                 self.take(who.cluster, &listed);
+                self.tell_alone(&listed);
             }
             (None, Some((line, failure))) => self.tell_refused(&line, &failure),
             (None, None) => {}
@@ -117,6 +120,15 @@ impl Discovery {
         }
     }
 
+    /// Told once: this node stands and falls with one member, though there are others.
+    fn tell_alone(&mut self, listed: &[Listed]) {
+        let serve = listed.iter().filter(|m| !m.learner).count();
+        if serve < 2 || self.members.count() > 1 || std::mem::replace(&mut self.alone_told, true) {
+            return;
+        }
+        tracing::warn!("{}", alone(serve));
+    }
+
     /// Told once: things go on with those that are known.
     fn tell_refused(&mut self, line: &Line, failure: &Failure) {
         if std::mem::replace(&mut self.refusal_told, true) {
@@ -131,16 +143,19 @@ impl Discovery {
         let urls = listed.iter().filter(|m| !m.learner).flat_map(|m| m.urls.iter());
         for url in urls {
             let shown: String = url.chars().take(SHOWN).collect();
-            let Err(unfit) = usable(url, self.tls) else { continue };
+            let Err(unfit) = self.reach.usable(url) else { continue };
             if self.unfit_told.len() >= TOLD || !self.unfit_told.insert(shown.clone()) {
                 continue;
             }
             match unfit {
                 Unfit::OtherTransport => {
-                    tracing::info!(url = ?shown, tls = self.tls, "passed over in etcd's list: it is not reached as the endpoints are");
+                    tracing::info!(url = ?shown, tls = self.reach.tls, "passed over in etcd's list: it is not reached as the endpoints are");
                 }
                 Unfit::OwnMachine => {
                     tracing::debug!(url = ?shown, "passed over in etcd's list: that would be this machine")
+                }
+                Unfit::Vip => {
+                    tracing::warn!(url = ?shown, "passed over in etcd's list: this is a VIP, which needs etcd first")
                 }
                 Unfit::Junk => tracing::info!(url = ?shown, "passed over in etcd's list: no address to connect to"),
             }
@@ -148,7 +163,16 @@ impl Discovery {
     }
 }
 
-async fn ask(link: &Link) -> Result<(Who, Vec<Listed>), Failure> {
+/// `serve`: members that could be asked.
+pub(super) fn alone(serve: usize) -> String {
+    format!(
+        "etcd has {serve} members, but only one can be reached from here: its death costs this node its VIPs. Make the \
+         others' --advertise-client-urls reachable, or name them as endpoints"
+    )
+}
+
+/// Who answers there, and whom it lists.
+pub(super) async fn ask(link: &Link) -> Result<(Who, Vec<Listed>), Failure> {
     let answer = timeout(BOUND, link.cluster.clone().member_list()).await.map_err(|_| Failure::Silent(BOUND))??;
     let header = answer.header().ok_or_else(|| Failure::Broken("an answer without a header".into()))?;
     let who = Who { cluster: header.cluster_id(), member: header.member_id() };

@@ -71,6 +71,12 @@ async fn grant(shared: &Shared, ttl: Ttl, granting: &Granting) -> Result<Granted
     ask(shared, seconds).await
 }
 
+/// What `ttl: auto` is where etcd grants no lease under `least`.
+pub fn auto_ttl(least: Duration) -> Duration {
+    let seconds = auto(i64::try_from(least.as_secs()).unwrap_or(i64::MAX));
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
 /// 2.5 times the least TTL, in whole seconds rounded up.
 fn auto(least: i64) -> i64 {
     least.saturating_mul(5).saturating_add(1).saturating_div(2).max(LEAST)

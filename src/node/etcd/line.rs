@@ -13,9 +13,11 @@ use tokio::time::Instant;
 use super::connect::{Link, connect};
 use super::credentials::{Access, Credentials, Held};
 use super::dial::Address;
+use super::ending::Ending;
 use super::failure::Failure;
 use super::pace::{Backoff, Told};
-use super::trouble::Trouble;
+use super::pin::Pin;
+use super::trouble::{Lasts, Trouble};
 use super::version::Known;
 
 /// A connection that ended sooner than this is not made anew without a pause.
@@ -83,11 +85,6 @@ impl Line {
     /// From etcd's list.
     pub(super) fn found(url: &str, who: Who, news: &Arc<Notify>) -> Self {
         Self { configured: false, who: Mutex::new((Some(who), 0)), ..Self::configured(url, news) }
-    }
-
-    /// Whether it is reached with TLS.
-    pub(super) fn has_tls(&self) -> bool {
-        Address::parse(&self.url).is_some_and(|address| address.tls)
     }
 
     /// That one answered over this connection.
@@ -175,23 +172,21 @@ impl Line {
     pub(super) fn failed(&self, link: &Link, failure: &Failure) {
         self.refused(failure);
         let unknown = matches!(failure, Failure::Unknown(_));
-        let dead = match failure {
-            Failure::Broken(_) => true,
-            Failure::Silent(_) => self.silences.fetch_add(1, Relaxed) + 1 >= SILENCES,
-            // Switched on since, etcd takes a client certificate's name for the user while there is no token.
+        match failure {
+            Failure::Broken(_) => self.replace(link),
+            // The member may be slow, and this connection as good as any: it is used until another is up.
+            Failure::Silent(_) if self.silences.fetch_add(1, Relaxed) + 1 >= SILENCES => self.outworn(link),
+            // Switched on since, etcd takes a client certificate's name for the user while there is no token. Until a new
+            // login is there, what needs none goes on over this one.
             Failure::Unknown(_) | Failure::Denied if link.logs_in && (link.without_token || unknown) => {
-                // A new login; until it is there, what needs none goes on over this one.
                 self.outworn(link);
-                false
             }
-            Failure::NotConnected(_)
+            Failure::Silent(_)
+            | Failure::NotConnected(_)
             | Failure::Refused(_)
             | Failure::Unknown(_)
             | Failure::Denied
-            | Failure::LeaseNotFound => false,
-        };
-        if dead {
-            self.replace(link);
+            | Failure::LeaseNotFound => {}
         }
     }
 
@@ -220,16 +215,23 @@ impl Line {
         }
     }
 
+    /// Returns when the first try to connect has ended, well or not.
+    pub(super) async fn settled(&self) {
+        let mut state = self.state.subscribe();
+        // Dropped at once: it locks the state.
+        drop(state.wait_for(|s| !matches!(s, State::Connecting)).await);
+    }
+
     /// Keeps the connection up, until the line is retired.
-    pub(super) async fn keep(&self, credentials: &Credentials, versions: &Known) {
+    pub(super) async fn keep(&self, credentials: &Credentials, versions: &Known, pin: &Pin) {
         tokio::select! {
-            () = self.keep_up(credentials, versions) => {}
+            () = self.keep_up(credentials, versions, pin) => {}
             () = self.retired() => {}
         }
     }
 
     /// What is good stays in use until what shall replace it is up.
-    async fn keep_up(&self, credentials: &Credentials, versions: &Known) {
+    async fn keep_up(&self, credentials: &Credentials, versions: &Known, pin: &Pin) {
         let Some(address) = Address::parse(&self.url) else {
             tracing::error!(member = %self.url, "this is no usable etcd endpoint");
             self.down_unless_up("this is no usable endpoint".into());
@@ -237,20 +239,20 @@ impl Line {
         };
         let mut held = credentials.subscribe();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        let mut unfit = Unfit::default();
+        let (mut unfit, mut ending) = (Unfit::default(), Ending::new());
         loop {
             let id = NEXT_LINK.fetch_add(1, Relaxed);
             let access = self.access(&mut held).await;
-            match connect(&address, &access, id).await.and_then(|link| self.one_of_ours(link)) {
+            match connect(&address, &access, id).await.and_then(|link| self.one_of_ours(link, pin)) {
                 Ok(link) => {
                     tracing::debug!(member = %self.url, status = ?link.status, "connected");
                     if let Some(warning) = link.status.version.and_then(|version| versions.warning(version)) {
                         tracing::warn!(member = %self.url, "{warning}");
                     }
-                    unfit.over(&self.url);
+                    unfit.over(self);
                     let since = Instant::now();
                     self.up(link);
-                    self.until_worn_out(id, &mut held).await;
+                    self.until_worn_out(id, &mut held, &mut ending).await;
                     if since.elapsed() >= SHORT_LIFE {
                         backoff.reset();
                         continue;
@@ -258,7 +260,7 @@ impl Line {
                     self.down_unless_up("it broke at once".into());
                 }
                 Err(trouble) => {
-                    unfit.tell(&self.url, &trouble);
+                    unfit.tell(self, &trouble);
                     self.down_unless_up(trouble.why);
                 }
             }
@@ -269,14 +271,16 @@ impl Line {
         }
     }
 
-    /// Whoever was found in a cluster's list must be of that cluster: another one has neither our lease nor our queue. The
-    /// operator's own endpoints are taken at their word.
-    fn one_of_ours(&self, link: Link) -> Result<Link, Trouble> {
+    /// All members must be of one cluster, and whoever was found in a cluster's list of that one.
+    fn one_of_ours(&self, mut link: Link, pin: &Pin) -> Result<Link, Trouble> {
         let who = self.who.lock().unwrap_or_else(PoisonError::into_inner).0;
-        match who.filter(|_| !self.configured).and_then(|who| stranger(who.cluster, link.status.cluster)) {
-            Some(trouble) => Err(trouble),
-            None => Ok(link),
+        if let Some(trouble) =
+            who.filter(|_| !self.configured).and_then(|who| stranger(who.cluster, link.status.cluster))
+        {
+            return Err(trouble);
         }
+        link.anchor = link.status.cluster.map(|cluster| pin.admit(cluster, &self.url)).transpose()?;
+        Ok(link)
     }
 
     /// What to connect with; waits for it.
@@ -295,12 +299,14 @@ impl Line {
     }
 
     /// Returns when this connection is given up, or another must be made beside it.
-    async fn until_worn_out(&self, id: u32, held: &mut watch::Receiver<Held>) {
+    async fn until_worn_out(&self, id: u32, held: &mut watch::Receiver<Held>, ending: &mut Ending) {
+        let link = self.link();
         let (mut state, mut outworn) = (self.state.subscribe(), self.outworn.subscribe());
         tokio::select! {
             // Dropped at once: it locks the state.
             given_up = state.wait_for(|s| !matches!(s, State::Up(_))) => drop(given_up),
             worn_out = outworn.wait_for(|outworn| *outworn == id) => drop(worn_out),
+            () = ending.tell(&self.url, link.as_deref()) => {}
             _ = held.changed() => {}
         }
         tracing::debug!(member = %self.url, up = self.is_up(), "a new connection is to be made");
@@ -344,34 +350,48 @@ fn stranger(ours: u64, theirs: Option<u64>) -> Option<Trouble> {
 struct Unfit {
     told: Told,
     why: Option<Arc<str>>,
+    /// It has been of use.
+    served: bool,
 }
 
 impl Default for Unfit {
     fn default() -> Self {
-        Self { told: Told::every(UNFIT), why: None }
+        Self { told: Told::every(UNFIT), why: None, served: false }
     }
 }
 
 impl Unfit {
-    /// A fault of configuration is told at once and then now and then; a member that is down is no news to [`Line`].
-    fn tell(&mut self, member: &str, trouble: &Trouble) {
-        let why = &trouble.why;
-        if !trouble.lasting {
+    /// A fault of configuration is told at once and then now and then; what only looks like one, as a member that just dies
+    /// may, when it is met again. A member that is down is no news to [`Line`].
+    fn tell(&mut self, line: &Line, trouble: &Trouble) {
+        let (member, why) = (line.url.as_str(), &trouble.why);
+        let lasts = match trouble.lasts {
+            Lasts::No => false,
+            Lasts::Guess => !self.served,
+            Lasts::Yes => true,
+        };
+        if !lasts {
             return tracing::debug!(member, %why, "cannot connect");
         }
-        if self.why.as_ref() != Some(why) {
+        let is_new = self.why.as_ref() != Some(why);
+        if is_new {
             let _told_another = self.told.over();
             self.why = Some(Arc::clone(why));
         }
-        if self.told.again() {
-            tracing::warn!(member, "this member of etcd cannot be used: {why}");
+        if (trouble.lasts == Lasts::Yes || !is_new) && self.told.again() {
+            let what = if line.is_up() {
+                "a new connection to this member of etcd cannot be made, the old one is used on"
+            } else {
+                "this member of etcd cannot be used"
+            };
+            tracing::warn!(member, "{what}: {why}");
         }
     }
 
-    fn over(&mut self, member: &str) {
+    fn over(&mut self, line: &Line) {
         if self.told.over() {
-            tracing::info!(member, "this member of etcd can be used now");
+            tracing::info!(member = %line.url, "this member of etcd can be used now");
         }
-        self.why = None;
+        (self.why, self.served) = (None, true);
     }
 }

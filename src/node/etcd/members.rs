@@ -13,6 +13,8 @@ use super::connect::Link;
 use super::credentials::Credentials;
 use super::failure::Failure;
 use super::line::{Line, Who};
+use super::pin::Pin;
+use super::roster::Reach;
 use super::{discover, home, spares, version};
 use crate::config;
 
@@ -36,6 +38,8 @@ impl Bound {
 pub(super) const HOME: usize = 0;
 /// So many members at the most, retired ones too until their places are needed.
 const PLACES: usize = 64;
+/// So long the others wait at the start until the first endpoint has answered or refused.
+const HOME_FIRST: Duration = Duration::from_secs(1);
 
 /// The cluster's members, each at a place that stays its own for as long as it is a member.
 pub(super) struct Members {
@@ -47,6 +51,8 @@ pub(super) struct Members {
     /// Who we are for all of them.
     credentials: Credentials,
     versions: version::Known,
+    reach: Reach,
+    pin: Pin,
     /// What our keys begin with.
     pub(super) prefix: String,
     discover: bool,
@@ -62,6 +68,8 @@ impl Members {
             news,
             credentials: Credentials::new(config),
             versions: version::Known::default(),
+            reach: Reach { tls: config.tls.is_some(), vips: config.vips.clone() },
+            pin: Pin::default(),
             prefix: config.prefix.clone(),
             discover: config.discover && !shows_password(config),
         })
@@ -81,12 +89,27 @@ impl Members {
 
     /// Keeps one connection up, until its line is retired.
     pub(super) async fn keep(self: Arc<Self>, line: Arc<Line>) {
-        line.keep(&self.credentials, &self.versions).await;
+        let home = self.line(HOME);
+        if !Arc::ptr_eq(&home, &line) {
+            // Where endpoints are of two clusters the first one's is used, on every node the same.
+            let _late = timeout(HOME_FIRST, home.settled()).await;
+        }
+        line.keep(&self.credentials, &self.versions, &self.pin).await;
+    }
+
+    /// A lease ends so long after its last renewal.
+    pub(super) fn learn_ttl(&self, ttl: Duration) {
+        self.pin.learn_ttl(ttl);
     }
 
     /// Returns when a connection came about or broke since the last time.
     pub(super) async fn news(&self) {
         self.news.notified().await;
+    }
+
+    /// How those that are found are reached.
+    pub(super) fn reach(&self) -> Reach {
+        self.reach.clone()
     }
 
     /// The member at that place; a place once given is never empty.

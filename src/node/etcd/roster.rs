@@ -46,6 +46,15 @@ pub(super) struct Changes {
     pub(super) retire: Vec<usize>,
 }
 
+/// How members are reached from this machine.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reach {
+    /// As the operator's endpoints are.
+    pub(super) tls: bool,
+    /// The VIPs, at which nobody is asked.
+    pub(super) vips: Vec<IpAddr>,
+}
+
 /// Why a URL is of no use to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
@@ -54,6 +63,8 @@ pub(super) enum Unfit {
     OwnMachine,
     /// TLS where we have none, or the other way round.
     OtherTransport,
+    /// A VIP, which is there only after etcd.
+    Vip,
 }
 
 /// For how long something was seen, and how often.
@@ -74,7 +85,7 @@ impl Seen {
 
 /// What is remembered from one answer to the next.
 pub(super) struct Roster {
-    tls: bool,
+    reach: Reach,
     cluster: Option<u64>,
     /// Answers of another cluster since the last one of ours.
     strange: Option<Seen>,
@@ -83,9 +94,8 @@ pub(super) struct Roster {
 }
 
 impl Roster {
-    /// Whether the operator's endpoints have TLS decides for all.
-    pub(super) fn new(tls: bool) -> Self {
-        Self { tls, cluster: None, strange: None, missing: BTreeMap::new() }
+    pub(super) const fn new(reach: Reach) -> Self {
+        Self { reach, cluster: None, strange: None, missing: BTreeMap::new() }
     }
 
     /// A member answered with its list.
@@ -102,7 +112,7 @@ impl Roster {
             return self.move_to(cluster, listed, known);
         }
         (self.cluster, self.strange) = (Some(cluster), None);
-        let Compared { add, missing, mut twice } = compare(self.tls, listed, known);
+        let Compared { add, missing, mut twice } = compare(&self.reach, listed, known);
         let mut before = std::mem::take(&mut self.missing);
         for place in missing {
             let seen = Seen::again(before.remove(&place), now);
@@ -117,11 +127,16 @@ impl Roster {
 
     /// Another cluster is there now, for good: nobody who was found in the old one is of use.
     fn move_to(&mut self, cluster: u64, listed: &[Listed], known: &[Known]) -> Changes {
-        *self = Self { cluster: Some(cluster), ..Self::new(self.tls) };
+        *self = Self { cluster: Some(cluster), ..Self::new(self.reach.clone()) };
         let (configured, found): (Vec<Known>, Vec<Known>) = known.iter().cloned().partition(|k| k.configured);
         let retire = found.iter().map(|k| k.place).collect();
-        Changes { add: compare(self.tls, listed, &configured).add, retire }
+        Changes { add: compare(&self.reach, listed, &configured).add, retire }
     }
+}
+
+/// Who is in the list and not known, with a URL of each.
+pub(super) fn others(reach: &Reach, listed: &[Listed], known: &[Known]) -> Vec<(u64, String)> {
+    compare(reach, listed, known).add
 }
 
 #[derive(Default)]
@@ -133,8 +148,8 @@ struct Compared {
 }
 
 /// One answer against what is known. A list without anybody we can use says nothing.
-fn compare(tls: bool, listed: &[Listed], known: &[Known]) -> Compared {
-    let usable = listed.iter().filter(|m| !m.learner).map(|m| (m.id, usable_urls(m, tls)));
+fn compare(reach: &Reach, listed: &[Listed], known: &[Known]) -> Compared {
+    let usable = listed.iter().filter(|m| !m.learner).map(|m| (m.id, reach.usable_urls(m)));
     let usable: Vec<(u64, Vec<String>)> = usable.filter(|(_, urls)| !urls.is_empty()).collect();
     if usable.is_empty() {
         return Compared::default();
@@ -159,23 +174,26 @@ fn compare(tls: bool, listed: &[Listed], known: &[Known]) -> Compared {
     compared
 }
 
-fn usable_urls(member: &Listed, tls: bool) -> Vec<String> {
-    member.urls.iter().take(MOST_URLS).filter_map(|url| usable(url, tls).ok()).collect()
-}
+impl Reach {
+    /// The URL as we write it, if it leads from this machine to that member.
+    pub(super) fn usable(&self, url: &str) -> Result<String, Unfit> {
+        let (scheme, host, port) = split(url).ok_or(Unfit::Junk)?;
+        if scheme != if self.tls { "https" } else { "http" } {
+            return Err(Unfit::OtherTransport);
+        }
+        match &host {
+            Host::Name(name) if name == "localhost" || name.ends_with(".localhost") => return Err(Unfit::OwnMachine),
+            Host::Address(a) if a.is_loopback() || a.is_unspecified() => return Err(Unfit::OwnMachine),
+            Host::Address(a) if a.is_multicast() || needs_a_link(a) => return Err(Unfit::Junk),
+            Host::Address(a) if self.vips.contains(a) => return Err(Unfit::Vip),
+            Host::Name(_) | Host::Address(_) => {}
+        }
+        Ok(format!("{scheme}://{host}:{port}"))
+    }
 
-/// The URL as we write it, if it leads from this machine to that member.
-pub(super) fn usable(url: &str, tls: bool) -> Result<String, Unfit> {
-    let (scheme, host, port) = split(url).ok_or(Unfit::Junk)?;
-    if scheme != if tls { "https" } else { "http" } {
-        return Err(Unfit::OtherTransport);
+    fn usable_urls(&self, member: &Listed) -> Vec<String> {
+        member.urls.iter().take(MOST_URLS).filter_map(|url| self.usable(url).ok()).collect()
     }
-    match &host {
-        Host::Name(name) if name == "localhost" || name.ends_with(".localhost") => return Err(Unfit::OwnMachine),
-        Host::Address(a) if a.is_loopback() || a.is_unspecified() => return Err(Unfit::OwnMachine),
-        Host::Address(a) if a.is_multicast() || needs_a_link(a) => return Err(Unfit::Junk),
-        Host::Name(_) | Host::Address(_) => {}
-    }
-    Ok(format!("{scheme}://{host}:{port}"))
 }
 
 /// The operator's endpoint in the same form, so that the two can be compared.

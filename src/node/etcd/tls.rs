@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, Error, InconsistentKeys, RootCertStore};
 
-pub(super) use self::expiry::{Expiry, Urgency};
+pub(super) use self::expiry::{Expiry, Urgency, of_member};
 pub(super) use self::words::{alert, refusal};
 
 /// What a TLS connection is made with.

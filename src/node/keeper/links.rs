@@ -6,6 +6,8 @@
 mod pick;
 mod subnet;
 
+pub use subnet::is_neighbour;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::watch;

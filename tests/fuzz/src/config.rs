@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use vipd::config::{Config, Etcd, Host, Refusal, Ttl, Vip, parse};
+use vipd::election::contender::OnConflict;
 use vipd::link::{Base, LinkChoice, Selector};
 use vipd::plan::Plan;
 
@@ -155,11 +156,23 @@ fn write(config: &Config) -> String {
     };
     let _ = writeln!(text, "  lease:\n    ttl: {ttl}");
     if let Some(margin) = config.lease.margin {
-        let nanos = margin.as_nanos();
-        let _ = writeln!(text, "    margin: {}.{:06}ms", nanos / 1_000_000, nanos % 1_000_000);
+        let _ = writeln!(text, "    margin: {}", millis(margin));
     }
+    let conflict = if config.on_conflict == OnConflict::Claim { "claim" } else { "refuse" };
+    let times: Vec<String> = config.announce.times.iter().copied().map(millis).collect();
+    let refresh = config.announce.refresh.map_or("false".into(), millis);
+    let _ = writeln!(
+        text,
+        "  onConflict: {conflict}\n  announce: {{schedule: [{}], refresh: {refresh}}}",
+        times.join(", ")
+    );
     let _ = writeln!(text, "  runtimeDir: {}", quoted(&config.runtime_dir.to_string_lossy()));
     text
+}
+
+fn millis(time: Duration) -> String {
+    let nanos = time.as_nanos();
+    format!("{}.{:06}ms", nanos / 1_000_000, nanos % 1_000_000)
 }
 
 fn flow(selector: &Selector) -> String {

@@ -15,6 +15,7 @@ mod killed;
 mod leader;
 mod leftovers;
 mod links;
+mod look;
 mod losses;
 mod manners;
 mod many;
@@ -112,7 +113,7 @@ pub(crate) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "two-vips",
-        about: "two VIPs in one config, one of them on eth0.100: both are held, both move",
+        about: "two VIPs in one config, on two links: both are held, both move",
         run: shapes::two_vips,
     },
     Scenario {
@@ -259,6 +260,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "fought",
         about: "somebody keeps deleting the address: the turn is given up, loudly",
         run: meddling::fought,
+    },
+    Scenario {
+        name: "check-live",
+        about: "`vipd check --live` names what would hurt a VIP here, who has it, and nothing where all is well",
+        run: look::look,
     },
     Scenario {
         name: "claimed",

@@ -53,7 +53,10 @@ impl Files {
         self.fingerprint = hasher.finish();
         let (bytes, mode) = read?;
         if let Kind::Secret(what) = kind {
-            self.check_mode(path, what, mode & 0o777)?;
+            // A certificate in the key's place is public, and told for what it is.
+            if !is_certificate(&bytes) {
+                self.check_mode(path, what, mode & 0o777)?;
+            }
         }
         Ok(Content { path: path.to_owned(), bytes })
     }
@@ -88,6 +91,11 @@ impl Content {
         };
         Err(format!("{:?}: {why}", self.path).into())
     }
+}
+
+fn is_certificate(bytes: &[u8]) -> bool {
+    let has = |what: &[u8]| bytes.windows(what.len()).any(|window| window == what);
+    has(b"BEGIN CERTIFICATE") && !has(b"PRIVATE KEY")
 }
 
 /// The bytes and the mode of a regular file.

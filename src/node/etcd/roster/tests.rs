@@ -8,6 +8,10 @@ fn listed(id: u64, urls: &[&str]) -> Listed {
     Listed { id, learner: false, urls: urls.iter().map(|url| (*url).to_owned()).collect() }
 }
 
+fn reach(tls: bool) -> Reach {
+    Reach { tls, vips: vec!["10.0.0.100".parse().unwrap()] }
+}
+
 fn three() -> [Listed; 3] {
     [listed(1, &["http://10.0.0.1:2379"]), listed(2, &["http://10.0.0.2:2379"]), listed(3, &["http://10.0.0.3:2379"])]
 }
@@ -27,7 +31,7 @@ fn urls(changes: &Changes) -> Vec<&str> {
 
 #[test]
 fn the_others_are_added_and_the_local_member_is_not_added_again_by_its_other_name() {
-    let mut roster = Roster::new(false);
+    let mut roster = Roster::new(reach(false));
     let changes = roster.answered(OURS, &three(), &[home(Some(1))], Instant::now());
     assert_eq!(changes.add, [(2, "http://10.0.0.2:2379".into()), (3, "http://10.0.0.3:2379".into())]);
     let known = [home(Some(1)), found(1, 2), found(2, 3)];
@@ -36,7 +40,7 @@ fn the_others_are_added_and_the_local_member_is_not_added_again_by_its_other_nam
 
 #[test]
 fn a_configured_endpoint_is_known_by_its_url_however_it_is_written() {
-    let mut roster = Roster::new(false);
+    let mut roster = Roster::new(reach(false));
     let configured = |place, url: &str| Known { place, url: url.into(), configured: true, member: None };
     let known = [configured(0, "http://[FD00:0::1]:2379"), configured(1, "http://ETCD-2:2379")];
     let list = [listed(1, &["http://[fd00::1]:2379/"]), listed(2, &["http://10.0.0.2:2379", "http://etcd-2:2379"])];
@@ -45,14 +49,14 @@ fn a_configured_endpoint_is_known_by_its_url_however_it_is_written() {
 
 #[test]
 fn a_found_member_that_turns_out_to_be_a_configured_one_is_retired_at_once() {
-    let mut roster = Roster::new(false);
+    let mut roster = Roster::new(reach(false));
     let known = [home(Some(1)), found(1, 1), found(2, 2), found(3, 3)];
     assert_eq!(roster.answered(OURS, &three(), &known, Instant::now()).retire, [1]);
 }
 
 #[test]
 fn learners_members_not_started_and_those_that_would_be_ourselves_are_passed_over() {
-    let mut roster = Roster::new(false);
+    let mut roster = Roster::new(reach(false));
     let learner = Listed { learner: true, ..listed(4, &["http://10.0.0.4:2379"]) };
     let mut list = vec![learner, listed(5, &[])];
     let own = ["127.0.0.1", "[::1]", "0.0.0.0", "[::]", "localhost", "x.localhost", "[::ffff:127.0.0.1]"];
@@ -66,9 +70,11 @@ fn learners_members_not_started_and_those_that_would_be_ourselves_are_passed_ove
 
 #[test]
 fn never_from_tls_to_plain_nor_the_other_way() {
-    assert_eq!(usable("http://10.0.0.1:2379", true), Err(Unfit::OtherTransport));
-    assert_eq!(usable("https://10.0.0.1:2379", false), Err(Unfit::OtherTransport));
-    assert_eq!(usable("HTTPS://Cp-1:2379", true), Ok("https://cp-1:2379".into()));
+    assert_eq!(reach(true).usable("http://10.0.0.1:2379"), Err(Unfit::OtherTransport));
+    assert_eq!(reach(true).usable("https://10.0.0.100:2379"), Err(Unfit::Vip));
+    assert_eq!(reach(false).usable("http://[::ffff:10.0.0.100]:2379"), Err(Unfit::Vip));
+    assert_eq!(reach(false).usable("https://10.0.0.1:2379"), Err(Unfit::OtherTransport));
+    assert_eq!(reach(true).usable("HTTPS://Cp-1:2379"), Ok("https://cp-1:2379".into()));
 }
 
 #[test]
@@ -100,13 +106,13 @@ fn junk_is_no_url() {
         "é",
         &long,
     ] {
-        assert_eq!(usable(url, false), Err(Unfit::Junk), "{:.40}", url);
+        assert_eq!(reach(false).usable(url), Err(Unfit::Junk), "{:.40}", url);
     }
 }
 
 #[test]
 fn who_left_the_list_is_retired_after_a_while_and_a_configured_one_never() {
-    let mut roster = Roster::new(false);
+    let mut roster = Roster::new(reach(false));
     let start = Instant::now();
     let known = [Known { url: "http://10.0.0.9:2379".into(), ..home(Some(9)) }, found(1, 2), found(2, 3)];
     let left = [listed(2, &["http://10.0.0.2:2379"])];
@@ -124,7 +130,7 @@ fn who_left_the_list_is_retired_after_a_while_and_a_configured_one_never() {
 
 #[test]
 fn an_empty_list_or_one_without_end_says_nothing() {
-    let mut roster = Roster::new(false);
+    let mut roster = Roster::new(reach(false));
     let known = [home(Some(1)), found(1, 2)];
     let many: Vec<Listed> = (10..10_010).map(|id| listed(id, &[&format!("http://h{id}:1")])).collect();
     for after in [0, 60, 120, 180, 240] {
@@ -137,7 +143,7 @@ fn an_empty_list_or_one_without_end_says_nothing() {
 
 #[test]
 fn another_cluster_adds_nobody_until_it_is_there_for_good() {
-    let mut roster = Roster::new(false);
+    let mut roster = Roster::new(reach(false));
     let start = Instant::now();
     let known = [home(Some(1)), found(1, 2), found(2, 3)];
     let other = [listed(81, &["http://10.0.0.81:2379"])];
@@ -183,7 +189,7 @@ fn odd_lists() {
     let (mut added, mut retired) = (0, 0);
     for round in 0..20_000_u64 {
         let tls = roll(2) == 0;
-        let mut roster = Roster::new(tls);
+        let mut roster = Roster::new(reach(tls));
         let mut known = vec![home(Some(1))];
         for step in 0..6 {
             let list: Vec<Listed> = (0..roll(5))
@@ -202,7 +208,7 @@ fn odd_lists() {
             }
             known.retain(|k| !changes.retire.contains(&k.place));
             for (id, url) in &changes.add {
-                assert_eq!(usable(url, tls).as_ref(), Ok(url), "round {round}");
+                assert_eq!(reach(tls).usable(url).as_ref(), Ok(url), "round {round}");
                 assert!(!known.iter().any(|k| k.url == *url), "round {round}: {url} twice");
                 known.push(Known { place: known.len() + 10, url: url.clone(), configured: false, member: Some(*id) });
             }

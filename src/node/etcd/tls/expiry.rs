@@ -1,7 +1,7 @@
 //! When certificates begin and end, and how urgent that is. It decides nothing: the other side judges a certificate by
 //! its own clock, and rustls the other side's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -20,8 +20,7 @@ const VERY_SOON: Duration = DAY.saturating_mul(2);
 #[derive(Clone, Debug)]
 pub(crate) struct Expiry {
     /// Whose it is, for people.
-    what: &'static str,
-    path: PathBuf,
+    what: String,
     begins: Time,
     ends: Time,
 }
@@ -35,31 +34,35 @@ pub(crate) enum Urgency {
     Soon,
     /// Wake up.
     Now,
+    /// It is past, or the beginning is not.
+    Over,
 }
 
 impl Expiry {
     /// How urgent it is at this time of the calendar (since 1970), and one line about it.
     pub(crate) fn at(&self, calendar: Duration) -> (Urgency, String) {
         let (begins, ends) = (self.begins.to_unix_duration(), self.ends.to_unix_duration());
-        let (what, path) = (self.what, shown(&self.path));
+        let what = &self.what;
         if calendar < begins {
-            let text = format!("{path}: {what} is not valid before {}; is this node's clock right?", self.begins);
-            return (Urgency::Now, text);
+            let text = format!("{what} is not valid before {}; is this node's clock right?", self.begins);
+            return (Urgency::Over, text);
         }
         let Some(left) = ends.checked_sub(calendar) else {
-            return (Urgency::Now, format!("{path}: {what} expired at {}", self.ends));
+            return (Urgency::Over, format!("{what} expired at {}", self.ends));
         };
         let urgency = match left {
             _ if left <= VERY_SOON => Urgency::Now,
             _ if left <= SOON => Urgency::Soon,
             _ => Urgency::None,
         };
-        (urgency, format!("{path}: {what} expires in {}, at {}", days(left), self.ends))
+        (urgency, format!("{what} expires in {}, at {}", days(left), self.ends))
     }
 }
 
 fn days(left: Duration) -> String {
     match (left.as_secs() / DAY.as_secs(), left.as_secs() / 3600) {
+        (0, 0) => "less than an hour".into(),
+        (0, 1) => "1 hour".into(),
         (0, hours) => format!("{hours} hours"),
         (1, _) => "1 day".into(),
         (days, _) => format!("{days} days"),
@@ -68,17 +71,24 @@ fn days(left: Duration) -> String {
 
 /// This client's certificate: the first of its chain.
 pub(super) fn of_certificate(path: &Path, chain: &[CertificateDer<'static>]) -> Option<Expiry> {
-    expiry("the client certificate", path, chain.first()?)
+    expiry(format!("{}: the client certificate", shown(path)), chain.first()?)
+}
+
+/// The certificate that a member showed: the first of its chain.
+pub(in super::super) fn of_member(chain: &[CertificateDer<'_>]) -> Option<Expiry> {
+    expiry("the certificate of this member of etcd".into(), chain.first()?)
 }
 
 /// A bundle lasts as long as the certificate in it that lasts longest: old ones stay in it during a rollover.
 pub(super) fn of_authorities(path: &Path, authorities: &[CertificateDer<'static>]) -> Option<Expiry> {
-    let all = authorities.iter().filter_map(|certificate| expiry("the CA certificate", path, certificate));
+    let all = authorities
+        .iter()
+        .filter_map(|certificate| expiry(format!("{}: the CA certificate", shown(path)), certificate));
     all.max_by_key(|expiry| expiry.ends.to_unix_duration())
 }
 
 /// What this reader cannot read, rustls may; then nothing is known of its end.
-fn expiry(what: &'static str, path: &Path, certificate: &CertificateDer<'static>) -> Option<Expiry> {
+fn expiry(what: String, certificate: &CertificateDer<'_>) -> Option<Expiry> {
     let validity = Certificate::from_der(certificate).ok()?.tbs_certificate.validity;
-    Some(Expiry { what, path: path.to_owned(), begins: validity.not_before, ends: validity.not_after })
+    Some(Expiry { what, begins: validity.not_before, ends: validity.not_after })
 }

@@ -84,7 +84,7 @@ impl OnVlan {
 }
 
 /// Whether an address makes the VIP's network one that its link leads to.
-fn is_neighbour(address: &Address, vip: IpAddr) -> bool {
+pub fn is_neighbour(address: &Address, vip: IpAddr) -> bool {
     match (address.ip, vip) {
         (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32, address.prefix),
         (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128, address.prefix),

@@ -106,7 +106,7 @@ fn troubles(lab: &Context, world: &mut World) -> Result<()> {
     let mut chance = lab.chance();
     for _ in 0..lab.rounds(4, 40) {
         let node = (chance.number() % 3) as NodeIndex;
-        let fault = if chance.number() % 2 == 0 { Fault::kill(node) } else { Fault::term(node) };
+        let fault = if chance.number().is_multiple_of(2) { Fault::kill(node) } else { Fault::term(node) };
         fault.hit(world)?;
         world.service(node, Who::Vipd).ends(PATIENCE).context("the daemon did not end")?;
         clock::sleep(chance.between(Duration::ZERO, Duration::from_secs(7)));

@@ -1,4 +1,4 @@
-//! VIPs of other shapes: IPv6, more than one, on a subinterface.
+//! VIPs of other shapes: IPv6, more than one, on two links. VLANs need another kernel: see `vlans`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
@@ -43,10 +43,10 @@ pub(super) fn ipv6(lab: &Context) -> Result<()> {
     world.monitor.no_overlap(At::default(), clock::now())
 }
 
-/// Two, one of them on `eth0.100`.
+/// Two, one of them on `eth1`.
 pub(super) fn two_vips(lab: &Context) -> Result<()> {
     let vip = |ip, link: &str| Vip { ip, link: link.to_owned() };
-    let vips = vec![vip(VIP, "eth0"), vip(SECOND, "eth0.100")];
+    let vips = vec![vip(VIP, "eth0"), vip(SECOND, "eth1")];
     let mut world = lab.world(Options { vips: vips.clone(), ..Options::default() })?;
     both_are_served(lab, &world, &vips)?;
     world.all_stand(VIP)?;

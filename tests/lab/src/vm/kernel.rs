@@ -1,4 +1,4 @@
-//! A kernel unpacked by `tests/vm/fetch`: its image, and modules in the order they must be loaded.
+//! A kernel unpacked by `tests/fetch`: its image, and modules in the order they must be loaded.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ impl Kernel {
             Release::Bullseye => "bullseye",
         };
         let root = directory()?.join(name);
-        let missing = || Skip(format!("{name}'s kernel is not in {} (tests/vm/fetch)", root.display()));
+        let missing = || Skip(format!("{name}'s kernel is not in {} (tests/fetch)", root.display()));
         let modules = fs::read_dir(root.join("lib/modules")).map_err(|_| missing())?;
         let version = modules.flatten().next().ok_or_else(missing)?.file_name().to_string_lossy().into_owned();
         Ok(Self { root, version })
@@ -77,11 +77,11 @@ impl Kernel {
     }
 }
 
-/// `target/vm`, seen from `target/*/vipd-lab`.
+/// `target/debian`, seen from `target/*/vipd-lab`.
 fn directory() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     let target = this.parent().and_then(Path::parent).context("where is this binary?")?;
-    Ok(target.join("vm"))
+    Ok(target.join("debian"))
 }
 
 /// Out of a `modules.dep` ("path: what it depends on, nearest first"), paths in the order of loading. One that is not

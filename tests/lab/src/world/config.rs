@@ -51,15 +51,8 @@ fn credentials(client: &Client) -> String {
     text
 }
 
-/// `eth0` has its VIP itself, `eth0.100` is VLAN 100 of `eth0`.
 fn interface(vip: &Vip) -> String {
-    let ip = vip.ip;
-    match vip.link.split_once('.') {
-        None => format!("      - interface: {}\n        vip:\n          ip: {ip}\n", vip.link),
-        Some((parent, id)) => format!(
-            "      - interface: {parent}\n        vlans:\n          - vlanId: {id}\n            vip:\n              ip: {ip}\n"
-        ),
-    }
+    format!("      - interface: {}\n        vip:\n          ip: {}\n", vip.link, vip.ip)
 }
 
 #[cfg(test)]
@@ -68,10 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vlan_is_written_as_one() {
-        let options = Options { vips: vec![Vip { ip: VIP, link: "eth0.100".to_owned() }], ..Options::default() };
+    fn a_config_says_what_the_options_say() {
+        let options = Options { vips: vec![Vip { ip: VIP, link: "eth1".to_owned() }], ..Options::default() };
         let text = yaml("n1", &["http://a:1".to_owned()], None, Path::new("/run/x"), &options);
-        assert!(text.contains("vlanId: 100") && text.contains("ttl: 5s") && text.contains("- http://a:1"), "{text}");
+        assert!(
+            text.contains("interface: eth1") && text.contains("ttl: 5s") && text.contains("- http://a:1"),
+            "{text}"
+        );
     }
 
     #[test]

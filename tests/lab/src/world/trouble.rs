@@ -33,6 +33,14 @@ impl World {
         Ok(Released { status: answer.status, said, took: clock::now().since(from) })
     }
 
+    /// What `vipd check --live` reports on a node.
+    pub(crate) fn check_live(&self, vipd: &std::path::Path, node: NodeIndex) -> Result<String> {
+        let node = &self.nodes[node];
+        let mut check = Command::new(vipd);
+        check.args(["check", "--live", "--config"]).arg(&node.config);
+        node.ns.run(|| shell::output(&mut check))
+    }
+
     /// Deletes a link of a node, whatever hangs on it.
     pub(crate) fn delete_link(&self, node: NodeIndex, link: &str) -> Result<()> {
         self.nodes[node].ns.ip(&format!("link del {link}"))

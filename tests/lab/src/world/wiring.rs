@@ -31,16 +31,11 @@ pub(super) fn plug_in(ns: &NetNs, number: u8) -> Result<()> {
     ns.ip(&format!("addr add fd77::{number}/64 dev eth0 nodad"))
 }
 
-/// A link beside `eth0`: `eth1` has a cable of its own to the bridge (`p-n1-eth1`), `eth0.100` is part of `eth0`.
+/// A link beside `eth0`, with a cable of its own to the bridge (`p-n1-eth1`).
 pub(super) fn add_link(ns: &NetNs, link: &str) -> Result<()> {
-    if !link.contains('.') {
-        // Else `eth0` would answer for an address on `eth1`, which is on the same bridge.
-        ns.run(|| fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", "1").context("set arp_ignore"))?;
-        return cable(ns, link, &format!("p-{}-{link}", ns.name()));
-    }
-    // Named like a VLAN's subinterface, but a macvlan: not every kernel has 8021q, and vipd takes what is there.
-    ns.ip(&format!("link add link eth0 name {link} type macvlan mode bridge"))?;
-    ns.ip(&format!("link set {link} up"))
+    // Else `eth0` would answer for an address on `eth1`, which is on the same bridge.
+    ns.run(|| fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", "1").context("set arp_ignore"))?;
+    cable(ns, link, &format!("p-{}-{link}", ns.name()))
 }
 
 fn cable(ns: &NetNs, link: &str, port: &str) -> Result<()> {
