@@ -86,6 +86,22 @@ fn a_paused_turn_without_the_kernels_word_ends() {
     });
 }
 
+#[test]
+fn what_waits_through_two_freezes_comes_in_its_order() {
+    // The link went and came while the process was frozen, and frozen again before it thawed: it heard of the coming first.
+    must_be_right(Case {
+        seed: 504_273,
+        nodes: vec![Spec { id: 0, vips: vec![vec![101]] }],
+        rough: vec![],
+        lasts: 0,
+        faults: vec![
+            Planned { at: 10 * SECOND, lasts: 12 * SECOND, fault: Fault::Freeze(Whom::Next), chance: 0 },
+            Planned { at: 10 * SECOND, lasts: 8 * SECOND, fault: Fault::LinkDeleted(Whom::Next), chance: 0 },
+            Planned { at: 17 * SECOND, lasts: 6 * SECOND, fault: Fault::Freeze(Whom::Last), chance: 0 },
+        ],
+    });
+}
+
 /// The simulation bites: with a guard off it must find a world that goes wrong, and show by a small one what the guard is
 /// for. A guard that nothing misses is untested.
 fn must_miss(guard: Guard, kind: Kind, trouble: Trouble) {
