@@ -3,12 +3,16 @@
 //! A snapshot, made from the election's own state and picture; nothing is asked of etcd for it. Pure. The JSON form is
 //! [`Status`] itself; [`FORMAT`] is raised when something in it changes its meaning, not when something is added.
 
+mod snapshot;
+mod story;
 mod words;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use snapshot::{Beside, snapshot};
+pub use story::Story;
 pub use words::{line, page};
 
 /// The form of [`Status`].
@@ -156,7 +160,11 @@ impl Vip {
         match self.holder() {
             // What etcd said last may be long over.
             Some(holder) if holder.this || etcd_heard => {
-                if can_take { Health::Healthy } else { Health::Degraded }
+                if can_take {
+                    Health::Healthy
+                } else {
+                    Health::Degraded
+                }
             }
             _ => Health::NobodyHolds,
         }

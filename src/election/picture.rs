@@ -201,6 +201,14 @@ impl Picture {
         }
     }
 
+    /// The candidates that name any of these addresses, first to last.
+    pub fn candidates(&self, addresses: &[IpAddr]) -> Vec<&Entry> {
+        let names = |e: &&Entry| matches!(&e.record, Record::Candidate { addresses: named, .. } if named.iter().any(|a| addresses.contains(a)));
+        let mut all: Vec<&Entry> = self.entries.values().filter(names).collect();
+        all.sort_by_key(|e| e.create);
+        all
+    }
+
     /// The candidates that name this address, in no order.
     fn queue(&self, address: IpAddr) -> impl Iterator<Item = &Entry> {
         self.entries
