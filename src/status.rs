@@ -170,3 +170,6 @@ impl Vip {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,3 +148,92 @@ async fn answer(line: &[u8], asks: &mpsc::Sender<Ask>) -> Answer {
 fn busy() -> Answer {
     Answer::Error("the daemon is busy or ending; try again".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("vipd-control-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            Self(dir)
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            // In vain: somebody looks at it.
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    async fn ask(place: &Place, request: &[u8]) -> Result<Answer, String> {
+        let stream = UnixStream::connect(path(&place.0)).await.map_err(|e| e.to_string())?;
+        let (read, mut write) = stream.into_split();
+        // The other side may have said no before it has heard it all.
+        let _refused = write.write_all(request).await;
+        let _refused = write.shutdown().await;
+        let mut line = String::new();
+        BufReader::new(read).read_line(&mut line).await.map_err(|e| e.to_string())?;
+        serde_json::from_str(&line).map_err(|e| format!("{e}: {line:?}"))
+    }
+
+    fn status() -> Status {
+        let etcd = crate::status::Session::Asking;
+        Status { format: 1, node: "cp-1".into(), version: "test".into(), etcd, vips: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn a_request_is_answered_and_the_socket_is_for_owner_and_group_alone() {
+        let place = Place::new("answered");
+        let (control, mut asks) = Control::start(&place.0).unwrap();
+        let mode = std::fs::metadata(path(&place.0)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o660);
+        tokio::spawn(async move {
+            while let Some(Ask::Status(tell)) = asks.recv().await {
+                tell.send(status()).unwrap();
+            }
+        });
+        let answer = ask(&place, b"{\"command\":\"status\"}\n").await;
+        assert!(matches!(answer, Ok(Answer::Status(got)) if got == status()));
+        drop(control);
+        assert!(!path(&place.0).exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_understood_never_reaches_the_loop() {
+        let place = Place::new("junk");
+        let (_control, mut asks) = Control::start(&place.0).unwrap();
+        let long = vec![b'x'; 100_000];
+        let deep = [b"[".repeat(4000), b"\n".to_vec()].concat();
+        for request in [
+            &b""[..],
+            b"\n",
+            b"{}\n",
+            b"{\"command\":\"reboot\"}\n",
+            b"\xff\xfe\n",
+            b"{\"command\":\"status\"}",
+            &long,
+            &deep,
+        ] {
+            match ask(&place, request).await {
+                Ok(Answer::Error(_)) | Err(_) => {}
+                Ok(Answer::Status(_)) => panic!("{request:?} was understood"),
+            }
+        }
+        assert!(asks.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_is_busy_is_an_answer_and_an_old_socket_is_no_hindrance() {
+        let place = Place::new("busy");
+        std::mem::forget(Control::start(&place.0).unwrap());
+        let (_control, asks) = Control::start(&place.0).unwrap();
+        drop(asks);
+        let answer = ask(&place, b"{\"command\":\"status\"}\n").await.unwrap();
+        assert!(matches!(answer, Answer::Error(why) if why.contains("busy")));
+    }
+}

@@ -241,6 +241,13 @@ impl Picture {
         addresses.iter().any(|a| self.queue(*a).any(foreign))
     }
 
+    /// Whether the last one that stood first for one of these addresses ended with its owner's word; none: within the last
+    /// TTL nobody was seen to end.
+    pub fn last_end_worded(&self, addresses: &[IpAddr]) -> Option<bool> {
+        let ends = addresses.iter().filter_map(|a| self.ends.get(a)).flatten();
+        ends.max_by_key(|end| end.at).map(|end| end.worded)
+    }
+
     /// How those ended that stood first for these addresses within the last TTL.
     pub fn past(&self, addresses: &[IpAddr], now: Moment, ttl: Duration, guards: &Guards) -> Before {
         let ends = || addresses.iter().filter_map(|a| self.ends.get(a)).flatten().filter(|e| now.since(e.at) <= ttl);

@@ -68,8 +68,10 @@ impl Story {
             match &of.first {
                 Some(before) if *before == first => {}
                 before => {
-                    let known = before.is_some();
-                    let why = why(before.as_ref().and_then(Option::as_ref), &of.let_go, own_lease(election));
+                    let known = of.first.is_some();
+                    let worded = election.picture().last_end_worded(contender.addresses());
+                    let before = before.as_ref().and_then(Option::as_ref);
+                    let why = why(before, of.let_go.as_deref(), own_lease(election), worded);
                     of.first = Some(first.clone());
                     if known {
                         of.moved(first, why, at);
@@ -106,10 +108,12 @@ fn first(election: &Election, contender: &Contender) -> Option<First> {
 }
 
 /// Why the one before stands first no more, as far as this node knows.
-fn why(before: Option<&First>, let_go: &Option<String>, own: Option<LeaseId>) -> String {
-    match (before, let_go) {
-        (None, _) => "nobody stood before".into(),
-        (Some(first), Some(cause)) if own == Some(first.lease) => format!("this node let go: {cause}"),
-        (Some(first), _) => format!("{} is gone from the queue", first.node),
+fn why(before: Option<&First>, let_go: Option<&str>, own: Option<LeaseId>, worded: Option<bool>) -> String {
+    match (before, let_go, worded) {
+        (None, ..) => "nobody stood before".into(),
+        (Some(first), Some(cause), _) if own == Some(first.lease) => format!("this node let go: {cause}"),
+        (Some(First { node, .. }), _, Some(true)) => format!("{node} gave it up in order"),
+        (Some(First { node, .. }), _, Some(false)) => format!("{node}'s key is gone without its word: it was lost"),
+        (Some(First { node, .. }), _, None) => format!("{node} is gone from the queue"),
     }
 }
