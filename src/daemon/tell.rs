@@ -86,7 +86,8 @@ fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
     }
 }
 
-fn why(cause: &Cause) -> String {
+/// A cause in words.
+pub fn why(cause: &Cause) -> String {
     match cause {
         Cause::Stopping => "asked to stop".into(),
         Cause::KeyGone => "its key is gone from etcd".into(),

@@ -265,6 +265,16 @@ impl Contender {
         })
     }
 
+    /// Which VIP.
+    pub fn id(&self) -> VipId {
+        self.id
+    }
+
+    /// Its addresses, which move as one.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
     /// Where it stands.
     pub fn state(&self) -> &State {
         &self.state
