@@ -25,6 +25,7 @@ mod meddling;
 mod moves;
 mod shapes;
 mod silence;
+mod told;
 mod unit;
 mod upkeep;
 mod users;
@@ -263,6 +264,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "fought",
         about: "somebody keeps deleting the address: the turn is given up, loudly",
         run: meddling::fought,
+    },
+    Scenario {
+        name: "status",
+        about: "`vipd status` names the same holder on all nodes soon after a move; junk at its socket changes nothing",
+        run: told::status,
     },
     Scenario {
         name: "check-live",
