@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PROMPT: Duration = Duration::from_secs(1);
 /// From one meddling to the next: more than ten a minute are a fight, and another scenario.
 const PACE: Duration = Duration::from_millis(6500);
+/// The same, for so few that they are none.
+const BRISK: Duration = Duration::from_millis(500);
 
 /// The VIP is on `eth1`, etcd on `eth0`, which nobody touches.
 pub(super) fn meddled(lab: &Context) -> Result<()> {
@@ -38,12 +40,16 @@ pub(super) fn meddled(lab: &Context) -> Result<()> {
     Ok(())
 }
 
+fn pace(rounds: usize) -> Duration {
+    if rounds > 3 { PACE } else { BRISK }
+}
+
 /// `ip address change ... valid_lft forever`: put right where it is, without a moment's absence.
 fn another_life(lab: &Context, world: &World, rounds: usize) -> Result<()> {
     let holder = world.one_holder(VIP, PATIENCE)?;
     let mut right = Figures::default();
-    for round in 0..rounds {
-        clock::sleep(if round == 0 { Duration::ZERO } else { PACE });
+    for _ in 0..rounds {
+        clock::sleep(pace(rounds));
         let from = clock::now();
         world.nodes[holder].ns.ip(&format!("addr change {VIP}/32 dev eth1 valid_lft forever preferred_lft forever"))?;
         let finite = world.monitor.wait(PROMPT, |timeline| timeline.ends(VIP, holder));
@@ -63,7 +69,7 @@ fn flushed(lab: &Context, world: &World, probe: &Probe, rounds: usize) -> Result
     let holder = world.one_holder(VIP, PATIENCE)?;
     let mut tally = Tally::default();
     for _ in 0..rounds {
-        clock::sleep(PACE);
+        clock::sleep(pace(rounds));
         let blow = Blow::now(world, VIP, probe)?;
         // It looks again until nothing is left, up to ten times, and may well say that it could not do it.
         drop(world.nodes[holder].ns.ip("addr flush dev eth1"));
