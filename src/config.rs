@@ -1,8 +1,8 @@
 //! What the operator wrote, checked.
 //!
 //! A bare Talos machine-config snippet is a complete configuration; the daemon's own settings, all with defaults, stand
-//! beside it under the top-level key `vipd`. The stages: `raw` (YAML into trees), `machine` (trees into VIPs) and
-//! `settings` (the key `vipd`), every value through `check` and `timings`, and either a [`Config`] or a [`Refusal`] that
+//! beside it under the top-level key `vipd`. The stages: `raw` (YAML into trees), `machine` (trees into VIPs),
+//! `settings` (the key `vipd`) and `groups` (VIPs that move as one), every value through `check` and `timings`, and either a [`Config`] or a [`Refusal`] that
 //! names all that is wrong.
 //!
 //! Owned by the command line, which loads it, and read by everybody. Pure but for [`load`] and [`Host::this`]; it must not
@@ -12,6 +12,7 @@ mod announce;
 mod check;
 mod endpoint;
 mod etcd;
+mod groups;
 mod machine;
 mod raw;
 mod refusal;
@@ -77,11 +78,11 @@ pub enum Ttl {
 /// One VIP.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vip {
-    /// Its addresses, which move as one (one for now).
+    /// Its addresses, which move as one: one, or those of a group in the order given there.
     pub addresses: Vec<IpAddr>,
     /// The link it belongs on.
     pub link: LinkChoice,
-    /// Where it stands in the file (`machine.network.interfaces[0].vip.ip`).
+    /// Where it stands in the file (`machine.network.interfaces[0].vip.ip`, `vipd.groups[0]`).
     pub place: String,
 }
 
@@ -129,6 +130,7 @@ pub fn parse(text: &str, host: &Host) -> Result<Config, Refusal> {
     let vips = find_vips(&documents, &mut problems);
     let vipd = find_settings(&documents, &mut problems);
     let settings = settings::read(vipd, host, &mut problems);
+    let vips = groups::join(vips, &settings.groups, &mut problems);
     refuse_circles(&settings, &vips, &mut problems);
     problems.unless_any(assemble(settings, vips))
 }

@@ -59,7 +59,9 @@ fn summary(config: &Config) -> String {
         lines.push(format!("runtime directory {}", config.runtime_dir.display()));
     }
     for vip in Plan::new(config).vips {
-        lines.push(format!("vip {} on {} ({})", vip.key_address, vip.link, vip.place));
+        let addresses: Vec<_> = vip.addresses.iter().map(ToString::to_string).collect();
+        let named = if addresses.len() > 1 { format!(", named {}", vip.key_address) } else { String::new() };
+        lines.push(format!("vip {} on {} ({}){named}", addresses.join(" + "), vip.link, vip.place));
     }
     lines.join("\n")
 }
@@ -153,7 +155,7 @@ fn the_reference_shows_the_defaults() {
         ["endpoints:", "discover:", "tls:", "ca:", "cert:", "key:", "serverName:", "user:", "passwordFile:", "prefix:"];
     let selector = ["deviceSelector:", "physical:", "driver:", "busPath:", "permanentAddr:", "hardwareAddr:", "pciID:"];
     let announce = ["announce:", "schedule:", "refresh:", "onConflict:"];
-    let vipd = ["node:", "etcd:", "lease:", "ttl:", "margin:", "runtimeDir:"];
+    let vipd = ["node:", "etcd:", "lease:", "ttl:", "margin:", "groups:", "addresses:", "runtimeDir:"];
     for key in vipd.iter().chain(&etcd).chain(&selector).chain(&announce) {
         assert!(text.contains(key), "{key} is not in the reference");
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::check::{self, Checked};
 use super::endpoint::Endpoint;
 use super::etcd::{self, Etcd};
+use super::groups::{self, Group};
 use super::raw::{Map, Node};
 use super::refusal::{Place, Problems};
 use super::{Host, Lease, Ttl, announce, timings};
@@ -18,7 +19,7 @@ use crate::election::timings::Schedule;
 /// What stands below `vipd` if nothing does.
 const RUNTIME_DIR: &str = "/run/vipd";
 /// The keys below `vipd`.
-const VIPD: [&str; 6] = ["node", "etcd", "lease", "announce", "onConflict", "runtimeDir"];
+const VIPD: [&str; 7] = ["node", "etcd", "lease", "groups", "announce", "onConflict", "runtimeDir"];
 /// The keys below `vipd.etcd`.
 const ETCD: [&str; 6] = ["endpoints", "discover", "tls", "user", "passwordFile", "prefix"];
 
@@ -29,6 +30,7 @@ pub(super) struct Settings {
     /// Those of etcd, with their places.
     pub(super) endpoints: Vec<(Place, Endpoint)>,
     pub(super) lease: Lease,
+    pub(super) groups: Vec<Group>,
     pub(super) announce: Schedule,
     pub(super) on_conflict: OnConflict,
     pub(super) runtime_dir: PathBuf,
@@ -47,6 +49,7 @@ pub(super) fn read(vipd: Option<(&Node, Place)>, host: &Host, problems: &mut Pro
         etcd,
         endpoints,
         lease: timing(&lease, problems),
+        groups: groups::read(&root, problems),
         announce: announce::read(&root, problems),
         on_conflict: root.setting("onConflict", announce::on_conflict, problems).unwrap_or_default(),
         runtime_dir: runtime_dir.unwrap_or_else(|| given_directory(&root, host, problems)),

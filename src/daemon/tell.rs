@@ -78,6 +78,7 @@ fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
         | Cause::LinkDown
         | Cause::Fruitless
         | Cause::AnotherHistory
+        | Cause::InTheWay
         | Cause::Unwanted => warn!(vip, kept_place, "lets go of the VIP: {why}"),
         Cause::PutFailed(_) | Cause::NotOurs(_) | Cause::Fought | Cause::Answered(_) | Cause::NoKernelWord => {
             error!(vip, kept_place, "lets go of the VIP: {why}");
@@ -85,7 +86,8 @@ fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
     }
 }
 
-fn why(cause: &Cause) -> String {
+/// A cause in words.
+pub fn why(cause: &Cause) -> String {
     match cause {
         Cause::Stopping => "asked to stop".into(),
         Cause::KeyGone => "its key is gone from etcd".into(),
@@ -100,6 +102,7 @@ fn why(cause: &Cause) -> String {
         Cause::AnotherHistory => "etcd's data is of another history (restored, or another cluster)".into(),
         Cause::NoKernelWord => "the kernel does not confirm that an address is off".into(),
         Cause::Unwanted => "its key is not wanted any more".into(),
+        Cause::InTheWay => "another node can serve one of its addresses while it waits for the others".into(),
     }
 }
 

@@ -142,6 +142,8 @@ pub enum Cause {
     NoKernelWord,
     /// The key was not wanted any more when it appeared.
     Unwanted,
+    /// While it waits for one of its addresses another candidate could serve another one.
+    InTheWay,
 }
 
 /// Something worth telling people; the driver gives it its log level.

@@ -236,6 +236,8 @@ pub struct Contender {
     defence: Defence,
     /// Who stands first and is no daemon: its create revision, since when, and whether that was told.
     stranger: Option<(i64, Moment, bool)>,
+    /// Since when it stands in another candidate's way.
+    in_the_way: Option<Moment>,
 }
 
 impl Contender {
@@ -259,7 +261,18 @@ impl Contender {
             repairs: Vec::new(),
             defence: Defence::default(),
             stranger: None,
+            in_the_way: None,
         })
+    }
+
+    /// Which VIP.
+    pub fn id(&self) -> VipId {
+        self.id
+    }
+
+    /// Its addresses, which move as one.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
     }
 
     /// Where it stands.
@@ -405,7 +418,7 @@ impl Contender {
                 let ends = rests.iter().flat_map(|(at, rest)| [*at + (*rest).min(BACKOFF_ALONE), *at + *rest]);
                 ends.filter(|at| *at > now).min()
             }
-            State::Queued { .. } => None,
+            State::Queued { .. } => self.in_the_way.map(|since| since + t.give_way_after),
             State::Standing { asked_at } => Some(*asked_at + t.retry),
             State::Proving(p) => {
                 let probe = match p.probe {

@@ -120,6 +120,14 @@ impl Record {
     pub fn is_candidate(&self) -> bool {
         matches!(self, Self::Candidate { .. })
     }
+
+    /// The addresses that somebody stands for by it.
+    pub fn addresses(&self) -> &[IpAddr] {
+        match self {
+            Self::Candidate { addresses, .. } => addresses,
+            Self::Node { .. } | Self::Ignored(_) => &[],
+        }
+    }
 }
 
 /// One change under the prefix.

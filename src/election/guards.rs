@@ -37,6 +37,8 @@ pub enum Guard {
     OneHistory,
     /// A turn that is not the first in its queue any more belongs to another history.
     FirstStaysFirst,
+    /// A group that waits for one of its addresses gives way to who could serve another.
+    GivesWay,
 }
 
 /// Which guards stand.

@@ -3,11 +3,13 @@
 //! The picture may be old, but within one history it never lies about two things: who is first stays first until it
 //! is gone, and a key that is gone stays gone. Everything the election knows of its own keys it knows from here.
 
+mod groups;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::event::{Change, Entry, LeaseId, Record, ShortRead};
+use super::event::{Change, Entry, Record, ShortRead};
 use super::guards::{Guard, Guards};
 use super::record::{Key, NodeRecord, Released, node_key};
 use crate::moment::Moment;
@@ -130,8 +132,7 @@ impl Picture {
         let Some(entry) = self.entries.get(key) else { return };
         if let Record::Candidate { addresses, .. } = &entry.record {
             let worded = self.words.contains(&Word { create: entry.create, key: key.clone() });
-            let ended: Vec<IpAddr> =
-                addresses.iter().copied().filter(|a| self.first(*a).is_some_and(|f| f.key == *key)).collect();
+            let ended: Vec<IpAddr> = addresses.iter().copied().filter(|a| self.is_first(key, *a)).collect();
             for address in ended {
                 self.ends.entry(address).or_default().push(End { at: now, worded });
             }
@@ -201,11 +202,17 @@ impl Picture {
         }
     }
 
+    /// The candidates that name any of these addresses, first to last.
+    pub fn candidates(&self, addresses: &[IpAddr]) -> Vec<&Entry> {
+        let names = |e: &&Entry| matches!(&e.record, Record::Candidate { addresses: named, .. } if named.iter().any(|a| addresses.contains(a)));
+        let mut all: Vec<&Entry> = self.entries.values().filter(names).collect();
+        all.sort_by_key(|e| e.create);
+        all
+    }
+
     /// The candidates that name this address, in no order.
     fn queue(&self, address: IpAddr) -> impl Iterator<Item = &Entry> {
-        self.entries
-            .values()
-            .filter(move |e| matches!(&e.record, Record::Candidate { addresses, .. } if addresses.contains(&address)))
+        self.entries.values().filter(move |e| e.record.addresses().contains(&address))
     }
 
     fn first(&self, address: IpAddr) -> Option<&Entry> {
@@ -214,33 +221,46 @@ impl Picture {
 
     /// How many candidates stand before this key for any of these addresses; none: it has the turn.
     pub fn before(&self, key: &Key, create: i64, addresses: &[IpAddr]) -> usize {
-        addresses.iter().flat_map(|a| self.queue(*a)).filter(|e| e.create < create && e.key != *key).count()
+        let names_one = |e: &&Entry| e.record.addresses().iter().any(|a| addresses.contains(a));
+        self.entries.values().filter(names_one).filter(|e| e.create < create && e.key != *key).count()
+    }
+
+    /// Whether this key stands first for an address.
+    pub fn is_first(&self, key: &Key, address: IpAddr) -> bool {
+        self.first(address).is_some_and(|f| f.key == *key)
     }
 
     /// A candidate that stands first for one of these addresses and is no daemon's: its lease has no node record.
     pub fn stranger(&self, addresses: &[IpAddr], prefix: &str) -> Option<(i64, &str)> {
-        addresses.iter().filter_map(|a| self.first(*a)).find_map(|entry| match &entry.record {
-            Record::Candidate { lease, who, .. } if self.node(&node_key(prefix, *lease)).is_none() => {
-                Some((entry.create, who.as_str()))
-            }
-            _ => None,
+        let mut firsts =
+            addresses.iter().filter_map(|a| self.first(*a)).filter(|entry| self.is_stranger(entry, prefix));
+        firsts.find_map(|entry| match &entry.record {
+            Record::Candidate { who, .. } => Some((entry.create, who.as_str())),
+            Record::Node { .. } | Record::Ignored(_) => None,
         })
     }
 
-    /// Whether somebody under another lease stands for any of these addresses.
-    pub fn others_stand(&self, own: Option<LeaseId>, addresses: &[IpAddr]) -> bool {
-        let foreign = |e: &Entry| !matches!(&e.record, Record::Candidate { lease, .. } if Some(*lease) == own);
-        addresses.iter().any(|a| self.queue(*a).any(foreign))
+    /// Whether it is a candidate and no daemon's.
+    fn is_stranger(&self, entry: &Entry, prefix: &str) -> bool {
+        matches!(&entry.record, Record::Candidate { lease, .. } if self.node(&node_key(prefix, *lease)).is_none())
+    }
+
+    /// Whether the last one that stood first for one of these addresses ended with its owner's word; none: within the last
+    /// TTL nobody was seen to end.
+    pub fn last_end_worded(&self, addresses: &[IpAddr]) -> Option<bool> {
+        let ends = addresses.iter().filter_map(|a| self.ends.get(a)).flatten();
+        ends.max_by_key(|end| end.at).map(|end| end.worded)
     }
 
     /// How those ended that stood first for these addresses within the last TTL.
     pub fn past(&self, addresses: &[IpAddr], now: Moment, ttl: Duration, guards: &Guards) -> Before {
-        let ends = || addresses.iter().filter_map(|a| self.ends.get(a)).flatten().filter(|e| now.since(e.at) <= ttl);
+        let ends = |a: &IpAddr| self.ends.get(a).into_iter().flatten().filter(|e| now.since(e.at) <= ttl);
         let unbroken = self.unbroken_since.is_some_and(|since| now.since(since) > ttl);
         let all_seen = unbroken || !guards.on(Guard::WholeTtl);
-        if ends().any(|e| !e.worded) {
+        // The word for one address of a group says nothing of the others.
+        if addresses.iter().flat_map(ends).any(|e| !e.worded) {
             Before::Lost
-        } else if all_seen && ends().next().is_some() {
+        } else if all_seen && addresses.iter().all(|a| ends(a).next().is_some()) {
             Before::AllWorded
         } else {
             Before::Unknown

@@ -83,6 +83,8 @@ const KEY_SHOWN: usize = 256;
 const SHOWN: usize = 64;
 /// The largest value that is looked into, in bytes: ours have a few hundred.
 const LARGEST: usize = 64 * 1024;
+/// The most addresses of one candidate that are believed: no config has more in all. Every one of them is a queue to look at.
+const MOST_ADDRESSES: usize = 256;
 
 /// The key of a candidate for `address` (the VIP's name: its first IPv4 address, else its first) under `lease`.
 pub fn candidate_key(prefix: &str, address: IpAddr, lease: LeaseId) -> Key {
@@ -130,7 +132,7 @@ fn parse_record(prefix: &str, key: &[u8], value: &[u8], lease: LeaseId) -> Resul
 /// A candidate may carry any value: `etcdctl elect` writes what it was given.
 fn candidate(named: IpAddr, value: &[u8], lease: LeaseId) -> Record {
     let ours: Option<CandidateRecord> = bounded(value).and_then(|v| serde_json::from_slice(v).ok());
-    let (mut addresses, who) = match ours {
+    let (mut addresses, who) = match ours.filter(|r| r.addresses.len() <= MOST_ADDRESSES) {
         Some(r) => (r.addresses, shown(r.node.as_bytes())),
         None => (Vec::new(), shown(value)),
     };
@@ -174,6 +176,16 @@ mod tests {
         let Record::Candidate { addresses, who, .. } = e.record else { panic!("{e:?}") };
         assert_eq!(addresses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(who, "so\\xffme\\n");
+    }
+
+    #[test]
+    fn a_candidate_of_more_addresses_than_a_config_has_stands_for_its_keys_alone() {
+        let value = |count: u32| {
+            let addresses = (0..count).map(|i| IpAddr::from((0x0a01_0000 + i).to_be_bytes())).collect();
+            serde_json::to_string(&CandidateRecord { node: "x".into(), addresses }).unwrap()
+        };
+        let named = |count| entry("vipd/10.0.0.1/a", &value(count), 10).addresses().len();
+        assert_eq!((named(256), named(257)), (257, 1));
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub struct Timings {
     pub retry: Duration,
     /// A read that disagrees with the watch for this long: the watch is taken for deaf.
     pub deaf_after: Duration,
+    /// A group that stands in another candidate's way gives way after this. Whoever steps back from several VIPs does so
+    /// one after the other, and the next moment the group may have its turn.
+    pub give_way_after: Duration,
     /// With less than this left until the fence no VIP is taken (a kernel lifetime is a whole second at least).
     pub least_hold: Duration,
     /// The kernel must confirm within this that an address is on or off.
@@ -112,6 +115,7 @@ impl Timings {
             renew_silent: (ttl / 25).max(RENEW_PAUSE),
             retry: 500 * MS,
             deaf_after: 100 * MS,
+            give_way_after: 200 * MS,
             least_hold: 1000 * MS,
             word_bound: WORD_BOUND,
             probe_good: 1000 * MS,

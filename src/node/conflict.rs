@@ -77,14 +77,16 @@ impl Prober {
 /// When probing is not possible: no CAP_NET_RAW, the link gone or down.
 pub async fn who_has(link: LinkId, ip: IpAddr) -> io::Result<Option<String>> {
     let answer = listen_and_probe(link, &[ip], now()).await?;
-    Ok(answer.map(|mac| mac.to_string()))
+    Ok(answer.map(|(mac, _)| mac.to_string()))
 }
 
 /// Who answered, or why that cannot be known.
 async fn ask(link: LinkId, addresses: &[IpAddr]) -> Option<String> {
     let start = now();
     match listen_and_probe(link, addresses, start).await {
-        Ok(answer) => answer.map(|mac| mac.to_string()),
+        Ok(answer) => {
+            answer.map(|(mac, ip)| if addresses.len() > 1 { format!("{mac} for {ip}") } else { mac.to_string() })
+        }
         Err(error) => {
             // Only now, so that a fault that stays is not reported a thousand times a second.
             until(start + LISTEN).await;
@@ -93,7 +95,8 @@ async fn ask(link: LinkId, addresses: &[IpAddr]) -> Option<String> {
     }
 }
 
-async fn listen_and_probe(link: LinkId, addresses: &[IpAddr], start: Moment) -> io::Result<Option<MacAddr>> {
+/// Who answered first, and for which address.
+async fn listen_and_probe(link: LinkId, addresses: &[IpAddr], start: Moment) -> io::Result<Option<(MacAddr, IpAddr)>> {
     let ears = addresses.iter().map(|ip| Ear::open(link, *ip)).collect::<io::Result<Vec<_>>>()?;
     if ears.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to probe for"));
@@ -145,13 +148,13 @@ impl Ear {
     }
 
     /// Waits until somebody says that he has the address.
-    async fn answer(&self) -> io::Result<MacAddr> {
+    async fn answer(&self) -> io::Result<(MacAddr, IpAddr)> {
         loop {
             let mut ready = self.fd.readable().await?;
             if let Ok(heard) = ready.try_io(|_| self.hear())
                 && let Some(mac) = heard?
             {
-                return Ok(mac);
+                return Ok((mac, self.address));
             }
             // Whoever floods us with frames that pass the filter and say nothing must not keep the daemon from its loop.
             task::yield_now().await;
@@ -159,12 +162,12 @@ impl Ear {
     }
 
     /// What has come and was not read yet, whether or not tokio knows of it.
-    fn last_look(&self) -> io::Result<Option<MacAddr>> {
+    fn last_look(&self) -> io::Result<Option<(MacAddr, IpAddr)>> {
         for _ in 0..LAST_LOOK {
             match self.hear() {
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                heard => return heard,
+                heard => return Ok(heard?.map(|mac| (mac, self.address))),
             }
         }
         Err(io::Error::other("more frames than can be read"))

@@ -57,6 +57,20 @@ fn an_announcement_moves_neighbours_of_both_families() {
     });
 }
 
+#[test]
+fn a_link_with_a_link_local_address_only_announces_and_answers_for_an_ipv6_vip() {
+    on_ground(|ground| {
+        ip("addr del fd09::1/64 dev near");
+        ip("addr add fe80::1/64 dev near nodad");
+        let mut announcer = Announcer::new();
+        announcer.prepare(VIP, link("near"), &[v6()]).expect("the link is there");
+        moves_the_neighbour(ground, V6, || assert_eq!(say(&mut announcer, link("near")).ok(), Some(1)));
+        // And without any at all, where IPv6 is off: the frame is this program's, not the kernel's.
+        ip("addr del fe80::1/64 dev near");
+        moves_the_neighbour(ground, V6, || assert_eq!(say(&mut announcer, link("near")).ok(), Some(1)));
+    });
+}
+
 /// The frames of the VIP that come through within the tap's timeout. The kernel's own talk is left out.
 fn tapped(mut tap: &Socket) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();

@@ -49,7 +49,7 @@ fn number(name: &str, default: usize) -> usize {
 fn rules(faults: u8, kinds: &[Kind]) -> Rules {
     // By all that the margin has, but for what a clock may lose of it.
     let kernel_late = if kinds.contains(&Clock) { MARGIN - TICK } else { MARGIN };
-    Rules { nodes: 2, faults, kinds: kinds.to_vec(), kernel_late, guards: Guards::default() }
+    Rules { nodes: &[&[15], &[15]], faults, kinds: kinds.to_vec(), kernel_late, guards: Guards::default() }
 }
 
 fn settled(faults: u8, kinds: &[Kind]) -> World {
@@ -83,6 +83,34 @@ fn one_fault_of_any_kind() {
     let states: usize =
         APART.iter().chain(by_hand).map(|kind| check_all(&format!("{kind:?}"), &settled(1, &[*kind]))).sum();
     println!("model: one fault of any kind: {states} states");
+}
+
+/// A node with a group and one with one of its addresses alone, whoever has it first.
+const BESIDE: &[&[&[u8]]] = &[&[&[15, 16], &[15]], &[&[15], &[15, 16]]];
+
+#[test]
+fn one_fault_with_a_group_beside_a_single() {
+    let by_hand = BY_HAND.iter().filter(|kind| !APART.contains(kind));
+    for nodes in BESIDE {
+        for kind in APART.iter().chain(by_hand.clone()) {
+            let rules = Rules { nodes, ..rules(1, &[*kind]) };
+            check_all(&format!("{kind:?} with {nodes:?}"), &World::settled(rules));
+        }
+    }
+}
+
+/// A group between two that have one of its addresses each, and two groups that overlap.
+const BETWEEN: &[&[&[u8]]] = &[&[&[15], &[16], &[15, 16]], &[&[15, 16], &[15], &[16]], &[&[15, 16], &[16, 17], &[17]]];
+
+/// Nobody waits for nothing.
+#[test]
+fn one_fault_with_a_group_between_two() {
+    for nodes in BETWEEN {
+        for kind in [Stop, Kill, DeleteKey] {
+            let rules = Rules { nodes, ..rules(1, &[kind]) };
+            check_all(&format!("{kind:?} with {nodes:?}"), &World::settled(rules));
+        }
+    }
 }
 
 #[test]
@@ -154,7 +182,7 @@ fn pairs() -> Vec<[Kind; 2]> {
 fn three_nodes() {
     let most = number("VIPD_STATES", 3_000_000);
     for kinds in [APART, BY_HAND] {
-        let rules = Rules { nodes: 3, ..rules(2, kinds) };
+        let rules = Rules { nodes: &[&[15], &[15], &[15]], ..rules(2, kinds) };
         check("three nodes and two faults", || shortest(&World::settled(rules), most));
     }
 }

@@ -10,6 +10,7 @@ mod node;
 mod trouble;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ pub(super) use trouble::{Fault, Kind};
 /// What a model is checked for.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
-    pub(super) nodes: usize,
+    /// What each node puts: one address, or a group of them (by their last bytes).
+    pub(super) nodes: &'static [&'static [u8]],
     /// How many faults a story has.
     pub(super) faults: u8,
     /// Of which kinds.
@@ -79,7 +81,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(rules: Rules) -> Self {
-        let nodes = (0..rules.nodes).map(|i| Rc::new(Node::new(i))).collect();
+        let nodes = rules.nodes.iter().enumerate().map(|(i, addresses)| Rc::new(Node::new(i, addresses))).collect();
         Self { etcd: Rc::new(Etcd::new()), nodes, left: 0, rules: Rc::new(rules), trace: None }
     }
 
@@ -89,14 +91,14 @@ impl World {
         Self { left, ..Self::new(rules) }
     }
 
-    /// One holder, the others in the queue, and nothing under way.
+    /// One holder of each address, the others in the queue, and nothing under way.
     pub(super) fn settled(rules: Rules) -> Self {
         let left = rules.faults;
         let mut world = Self::new(rules);
         for node in 0..world.nodes.len() {
             world.calm(Step::Start(node as u8)).expect("nothing goes wrong without faults");
         }
-        assert_eq!(world.nodes.iter().filter(|n| n.kernel.is_some()).count(), 1, "one holder to begin with");
+        world.is_served().expect("one holder to begin with");
         Self { left, ..world }
     }
 
@@ -122,10 +124,22 @@ impl World {
                 self.calm(Step::Start(node as u8))?;
             }
         }
-        match self.nodes.iter().filter(|n| n.kernel.is_some()).count() {
-            1 => Ok(()),
-            n => Err(format!("{n} holders {CALM} s after all troubles ended")),
+        self.is_served().map_err(|text| format!("{text} {CALM} s after all troubles ended"))
+    }
+
+    /// One holder of each address; or none, while all who could have it wait for another address of theirs.
+    fn is_served(&self) -> Result<(), String> {
+        let holds = |ip: &IpAddr| self.nodes.iter().filter(|n| n.has(*ip)).count();
+        let waits = |n: &Node| n.addresses().iter().any(|ip| holds(ip) > 0);
+        for ip in self.nodes.iter().flat_map(|n| n.addresses()) {
+            let all_wait = || self.nodes.iter().filter(|n| n.addresses().contains(ip)).all(|n| waits(n));
+            match holds(ip) {
+                1 => {}
+                0 if all_wait() => {}
+                n => return Err(format!("{n} holders of {ip}")),
+            }
         }
+        Ok(())
     }
 
     /// By what states are told apart.
@@ -251,8 +265,13 @@ impl World {
             Step::Heal(fault) => self.heal(fault, choose),
         }
         self.tell_watchers();
-        let holders: Vec<_> = self.nodes.iter().filter(|n| n.kernel.is_some()).map(|n| n.name.as_str()).collect();
-        if holders.len() > 1 { Err(format!("two nodes have the address: {holders:?}")) } else { Ok(()) }
+        let holders: Vec<_> = self.nodes.iter().filter(|n| n.kernel.is_some()).collect();
+        for (i, a) in holders.iter().enumerate() {
+            if let Some(b) = holders[i + 1..].iter().find(|b| a.shares_with(b)) {
+                return Err(format!("two nodes have the address: {} and {}", a.name, b.name));
+            }
+        }
+        Ok(())
     }
 
     /// A second passes. What a kernel should have ended by now it has. A clock that is off beat stands still once in a

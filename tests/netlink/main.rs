@@ -233,6 +233,58 @@ fn what_is_taken_off_near_the_fence_stays_off_and_is_a_repair_if_the_fence_moves
 }
 
 #[test]
+fn a_group_that_loses_one_address_near_the_fence_loses_all_until_the_fence_moves() {
+    for theirs in ["10.9.0.9/32", "fd09::9/128"] {
+        alone(move || async move {
+            plug_in();
+            let (mut w, link) = World::ready(&[V4, V6]).await;
+            let generation = w.wish(link, Wish::Until(in_ms(1600)));
+            assert_eq!(w.settled().await, Outcome::Present);
+            tokio::time::sleep(Duration::from_millis(650)).await;
+            assert_eq!(addresses(&[V4, V6]).await.len(), 2);
+            ip(&format!("address del {theirs} dev eth0"));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(addresses(&[V4, V6]).await, [], "one of them alone is no VIP");
+            w.move_fence(link, Wish::Until(in_ms(3000)));
+            assert_eq!(w.next().await, Event::Repaired { vip: VIP, generation });
+            assert_eq!(addresses(&[V4, V6]).await.len(), 2);
+        });
+    }
+}
+
+#[test]
+fn a_group_is_given_up_whole_when_ipv6_is_switched_off_under_it() {
+    alone(|| async {
+        plug_in();
+        let (mut w, link) = World::ready(&[V4, V6]).await;
+        w.wish(link, Wish::Until(in_ms(3900)));
+        assert_eq!(w.settled().await, Outcome::Present);
+        std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1").unwrap();
+        let Outcome::Failed(cause) = w.settled().await else { panic!() };
+        assert!(cause.starts_with("cannot put fd09::9") && cause.contains("disable_ipv6"), "{cause}");
+        assert_eq!(addresses(&[V4, V6]).await, []);
+        w.wish(link, Wish::Absent);
+        assert_eq!(w.settled().await, Outcome::Absent);
+        std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "0").unwrap();
+        w.wish(link, Wish::Until(in_ms(3900)));
+        assert_eq!(w.settled().await, Outcome::Present);
+    });
+}
+
+#[test]
+fn a_link_too_narrow_for_ipv6_is_said_to_be_that() {
+    alone(|| async {
+        plug_in();
+        ip("link set eth0 mtu 1200");
+        let (mut w, link) = World::ready(&[V4, V6]).await;
+        w.wish(link, Wish::Until(in_ms(3000)));
+        let Outcome::Failed(cause) = w.settled().await else { panic!() };
+        assert!(cause.contains("MTU"), "{cause}");
+        assert_eq!(addresses(&[V4, V6]).await, []);
+    });
+}
+
+#[test]
 fn an_address_of_ours_on_another_link_or_for_ever_is_set_right() {
     for (on, prefix) in [("far", 32), ("eth0", 32), ("eth0", 24)] {
         alone(move || async move {
@@ -295,6 +347,7 @@ fn a_put_that_the_kernel_refuses_says_what_was_tried_and_leaves_nothing() {
         w.wish(link, Wish::Until(in_ms(3000)));
         let Outcome::Failed(cause) = w.settled().await else { panic!() };
         assert!(cause.starts_with("cannot put fd09::9: the kernel refuses: "), "{cause}");
+        assert!(cause.contains("disable_ipv6 must be 0"), "{cause}");
         assert_eq!(addresses(&[V4, V6]).await, [], "{V4} was put first and must not stay");
         w.wish(link, Wish::Absent);
         assert_eq!(w.settled().await, Outcome::Absent);

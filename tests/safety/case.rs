@@ -72,8 +72,8 @@ impl Case {
     pub(super) fn new(seed: u64, trouble: Trouble) -> Self {
         let mut rng = Rng::stream(seed, "nodes", 0);
         let alike = vips(&mut rng);
-        let mixed = rng.one_in(8);
-        let mut spec = |id| Spec { id, vips: if mixed { vips(&mut rng) } else { alike.clone() } };
+        let mixed = rng.one_in(4);
+        let mut spec = |id| Spec { id, vips: if mixed { any_vips(&mut rng) } else { alike.clone() } };
         let mut nodes: Vec<_> = (0..5).map(&mut spec).collect();
         nodes.truncate(rng.range(3, 6) as usize);
         let mut rough = Rough::ALL.to_vec();
@@ -82,7 +82,8 @@ impl Case {
         Self { seed, nodes, rough, lasts: FAULTY, faults }
     }
 
-    /// Nodes have different groupings of the same addresses: safe, but they may wait for each other.
+    /// Nodes have different groupings of the same addresses: where one waits for another one's address, nobody may have
+    /// the rest of its own.
     pub(super) fn mixed(&self) -> bool {
         self.nodes.iter().any(|n| n.vips != self.nodes[0].vips)
     }
@@ -118,6 +119,18 @@ fn vips(rng: &mut Rng) -> Vec<Vec<u8>> {
         1 if all.len() == 3 => vec![vec![all[0], all[2]], vec![all[1]]],
         _ => all.into_iter().map(|a| vec![a]).collect(),
     }
+}
+
+/// Some of the addresses, each alone or with any others in a group.
+fn any_vips(rng: &mut Rng) -> Vec<Vec<u8>> {
+    let mut groups = vec![Vec::new(); 3];
+    for address in [100, 101, 200] {
+        if let Some(group) = groups.get_mut(rng.range(0, 4) as usize) {
+            group.push(address);
+        }
+    }
+    groups.retain(|group| !group.is_empty());
+    if groups.is_empty() { vips(rng) } else { groups }
 }
 
 impl fmt::Display for Case {

@@ -94,7 +94,21 @@ const WANTED: &[(&str, &[&str])] = &[
         "noticed",
         &["deaf watch", "changed term", "somebody answers", "left the queue", "kernel ended the address itself"],
     ),
-    ("worlds", &["3 nodes", "4 nodes", "5 nodes", "one VIP", "several VIPs", "a group", "mixed"]),
+    ("groups", &["gave way", "group taken", "address left alone for a group's sake"]),
+    (
+        "worlds",
+        &[
+            "3 nodes",
+            "4 nodes",
+            "5 nodes",
+            "one VIP",
+            "several VIPs",
+            "a group",
+            "mixed",
+            "a group beside one of its addresses alone",
+            "groups that overlap",
+        ],
+    ),
 ];
 
 /// What happens too seldom to be counted on.
@@ -130,6 +144,15 @@ impl Coverage {
         }
         if case.mixed() {
             self.see("mixed");
+        }
+        let all: Vec<&Vec<u8>> = case.nodes.iter().flat_map(|n| &n.vips).collect();
+        let groups = || all.iter().filter(|v| v.len() > 1);
+        if groups().any(|group| all.iter().any(|v| v.len() == 1 && group.contains(&v[0]))) {
+            self.see("a group beside one of its addresses alone");
+        }
+        let overlap = |a: &[u8], b: &[u8]| a != b && a.iter().any(|x| b.contains(x));
+        if groups().any(|a| groups().any(|b| overlap(a, b))) {
+            self.see("groups that overlap");
         }
     }
 

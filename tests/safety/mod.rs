@@ -9,7 +9,8 @@
 //! every put must be founded: its end before that of its lease, its candidate first. Nobody has an address for long
 //! without the turn, nobody gives a turn up blindly, and no session ends for a cause that is not so (P3). With one node
 //! in trouble somebody has the address again in time, and TTL + 5 s after the last fault each address has one holder, and
-//! everybody stands (P2). `verdict.rs` has the list.
+//! everybody stands (P2); nodes may group the addresses differently, and then an address has none only while all who
+//! could have it wait for another one of their groups. `verdict.rs` has the list.
 //!
 //! A world is its `Case`: a seed, nodes, weather and faults. One that goes wrong is shrunk to what it takes, printed as a
 //! piece of Rust to paste into [`must_be_right`], with a transcript. What the worlds contained is counted; a kind of
@@ -81,6 +82,22 @@ fn a_paused_turn_without_the_kernels_word_ends() {
         faults: vec![
             Planned { at: 13 * SECOND, lasts: 13 * SECOND, fault: Fault::Wordless(Whom::Holder), chance: 0 },
             Planned { at: 15 * SECOND, lasts: 4 * SECOND, fault: Fault::Freeze(Whom::Holder), chance: 0 },
+        ],
+    });
+}
+
+#[test]
+fn what_waits_through_two_freezes_comes_in_its_order() {
+    // The link went and came while the process was frozen, and frozen again before it thawed: it heard of the coming first.
+    must_be_right(Case {
+        seed: 504_273,
+        nodes: vec![Spec { id: 0, vips: vec![vec![101]] }],
+        rough: vec![],
+        lasts: 0,
+        faults: vec![
+            Planned { at: 10 * SECOND, lasts: 12 * SECOND, fault: Fault::Freeze(Whom::Next), chance: 0 },
+            Planned { at: 10 * SECOND, lasts: 8 * SECOND, fault: Fault::LinkDeleted(Whom::Next), chance: 0 },
+            Planned { at: 17 * SECOND, lasts: 6 * SECOND, fault: Fault::Freeze(Whom::Last), chance: 0 },
         ],
     });
 }
@@ -218,4 +235,10 @@ fn letting_go_with_the_key_is_missed() {
 #[test]
 fn giving_up_only_when_etcd_was_heard_is_missed() {
     must_miss(Guard::HeardSince, Kind::GivenUpBlindly, Trouble::Only(&[Fault::OnlyLinkDown(HOLDER)]));
+}
+
+#[test]
+fn giving_way_is_missed() {
+    // Where a group waits for an address that another node has for good, somebody behind it could serve the other one.
+    must_miss(Guard::GivesWay, Kind::NotHealed, Trouble::Only(&[Fault::Stop(HOLDER), Fault::LinkDown(HOLDER)]));
 }

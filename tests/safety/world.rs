@@ -115,6 +115,10 @@ enum Happening {
         round: u64,
         left: u32,
     },
+    /// A frozen process goes on.
+    Thaw {
+        node: usize,
+    },
     /// etcd and the judge look at the clock.
     Look,
     Fault(Planned),
@@ -140,6 +144,8 @@ pub(super) struct World {
     happenings: BTreeMap<u64, Happening>,
     etcd: Etcd,
     nodes: Vec<Node>,
+    /// What came for a node while it is frozen.
+    waiting: BTreeMap<usize, Vec<Happening>>,
     /// Whose lease it is.
     owners: BTreeMap<LeaseId, usize>,
     /// Another host answers for the addresses until then.
@@ -168,6 +174,7 @@ impl World {
             happenings: BTreeMap::new(),
             etcd: Etcd::new(),
             nodes,
+            waiting: BTreeMap::new(),
             owners: BTreeMap::new(),
             squatted_until: 0,
             calm_from,
@@ -248,8 +255,7 @@ impl World {
         | Happening::Probe { node, .. } = &what
             && self.nodes[*node].frozen_until > self.now
         {
-            let until = self.nodes[*node].frozen_until;
-            return self.at(until, what);
+            return self.wait_for_thaw(*node, what);
         }
         match what {
             Happening::Fact { node, life, event } if life == self.nodes[node].life => self.fact(node, event),
@@ -275,12 +281,32 @@ impl World {
             | Happening::Probe { .. } => {}
             Happening::KernelEnds { node, vip, id } => self.kernel_ends(node, vip, id),
             Happening::AtEtcd { node, life, sent, request } => self.at_etcd(node, life, sent, request),
+            Happening::Thaw { node } => self.thaw(node),
             Happening::Look => self.look(),
             Happening::Fault(fault) => self.fault(fault),
             Happening::Rob { node, until } => self.rob(node, until),
             Happening::Start { node } => self.start(node),
             Happening::LinkBack { node } => self.link_news(node),
             Happening::Hurry { node } => self.tell(node, 0, Event::StopNow),
+        }
+    }
+
+    /// In the order in which it came, also where one freeze follows another.
+    fn wait_for_thaw(&mut self, node: usize, what: Happening) {
+        let waiting = self.waiting.entry(node).or_default();
+        waiting.push(what);
+        if waiting.len() == 1 {
+            self.at(self.nodes[node].frozen_until, Happening::Thaw { node });
+        }
+    }
+
+    fn thaw(&mut self, node: usize) {
+        let until = self.nodes[node].frozen_until;
+        if until > self.now {
+            return self.at(until, Happening::Thaw { node });
+        }
+        for what in self.waiting.remove(&node).unwrap_or_default() {
+            self.happen(what);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::election::event::{
 };
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
-use crate::election::record::{Key, NodeRecord, Released};
+use crate::election::record::{Key, NodeRecord, Released, naming_address};
 use crate::election::timings::Schedule;
 use crate::moment::Moment;
 use crate::plan::{Plan, PlannedVip};
@@ -38,7 +38,7 @@ impl Script {
 
     /// The same with these guards.
     pub fn play_with(text: &str, guards: Guards) -> String {
-        let plan = Plan { vips: vec![PlannedVip::for_test(VipId(0), ip("10.0.0.9"))] };
+        let plan = plan(text);
         let settings = settings(text, guards);
         let (election, first) = Election::start(settings, &plan, at("0"));
         let mut script = Self {
@@ -220,6 +220,14 @@ impl Script {
     }
 }
 
+/// A line before the first fact: `group 10.0.0.9 fd00::9`. Else one VIP of one address.
+fn plan(text: &str) -> Plan {
+    let group = text.lines().find_map(|line| line.strip_prefix("group ")).unwrap_or("10.0.0.9");
+    let addresses: Vec<IpAddr> = group.split(' ').map(ip).collect();
+    let named = naming_address(&addresses).unwrap();
+    Plan { vips: vec![PlannedVip { addresses, ..PlannedVip::for_test(VipId(0), named) }] }
+}
+
 /// Lines before the first fact: `onConflict claim`; `announce 0 1 4, refresh 30` or `announce 0, no refresh`.
 fn settings(text: &str, guards: Guards) -> Settings {
     let mut settings = Settings {
@@ -243,7 +251,8 @@ fn settings(text: &str, guards: Guards) -> Settings {
     settings
 }
 
-/// `10.0.0.9/a1@12` is a candidate, `.nodes/a1@12` a node's record (with `!` behind it: leaving).
+/// `10.0.0.9/a1@12` is a candidate, `10.0.0.9+fd00::9/a1@12` one of a group under its key's name, `.nodes/a1@12` a node's
+/// record (with `!` behind it: leaving).
 fn entry(text: &str) -> Entry {
     let (name, create) = text.split_once('@').unwrap();
     let (create, leaving) = create.strip_suffix('!').map_or((create, false), |c| (c, true));
@@ -251,9 +260,13 @@ fn entry(text: &str) -> Entry {
     let (group, lease) = name.split_once('/').unwrap();
     let record = match group {
         ".nodes" => Record::Node { lease: id(lease), record: NodeRecord { leaving, ..NodeRecord::default() } },
-        address => Record::Candidate { lease: id(lease), addresses: vec![ip(address)], who: format!("node-{lease}") },
+        group => {
+            let addresses = group.split('+').map(ip).collect();
+            Record::Candidate { lease: id(lease), addresses, who: format!("node-{lease}") }
+        }
     };
-    Entry { key: full(name), create, modified: create, record }
+    let named = naming_address(record.addresses()).map_or_else(|| group.to_owned(), |ip| ip.to_string());
+    Entry { key: full(&format!("{named}/{lease}")), create, modified: create, record }
 }
 
 /// `LEASE=KEY@CREATE`: the record of that lease says the word for that candidate.

@@ -70,6 +70,7 @@ impl Node {
             Ok((kernel, links)) => {
                 for vip in &plan.vips {
                     lacks.extend(of_link(&vip.link, links).map(|lack| format!("{lack}, for {}", vip.place)));
+                    lacks.extend(of_ipv6(vip, links));
                     lacks.extend(of_addresses(kernel, vip).await);
                 }
             }
@@ -91,6 +92,21 @@ fn of_link(choice: &LinkChoice, links: &[Link]) -> Option<String> {
     };
     let link = choice.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id));
     link.filter(|link| !link.serves).map(|link| format!("the link {:?} up, with carrier", link.name))
+}
+
+/// An IPv6 VIP on a link where the kernel takes no IPv6 address.
+fn of_ipv6(vip: &PlannedVip, links: &[Link]) -> Option<String> {
+    let ip = vip.addresses.iter().find(|ip| ip.is_ipv6())?;
+    let Found::One(base, _) = vip.link.base.find(links, None) else { return None };
+    let link = vip.link.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id))?;
+    let switch = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", link.name);
+    match std::fs::read_to_string(switch).as_deref().map(str::trim) {
+        Ok("0") => None,
+        Ok(_) => Some(format!("IPv6 on {}, for {ip}: net.ipv6.conf.{}.disable_ipv6 is 1", link.name, link.name)),
+        Err(_) => {
+            Some(format!("IPv6 on {}, for {ip}: the kernel has none, or the link's MTU is below 1280", link.name))
+        }
+    }
 }
 
 fn called(base: &Base) -> String {

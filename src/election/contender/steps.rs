@@ -1,5 +1,6 @@
 //! What a contender does about the facts: one small function for each state, tried again until nothing changes.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::OnConflict;
@@ -81,7 +82,7 @@ impl Contender {
 
     /// How long to rest before standing again, if that is how long the others shall have it.
     fn rest(&self, rest: Duration, view: &View<'_>) -> Duration {
-        let others = rest > BACKOFF_ALONE && view.picture.others_stand(Some(view.live.lease), &self.addresses);
+        let others = rest > BACKOFF_ALONE && view.picture.others_could_serve(view.live.lease, &self.addresses);
         if others { rest } else { rest.min(BACKOFF_ALONE) }
     }
 
@@ -109,7 +110,7 @@ impl Contender {
     fn queue(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) {
         let behind = view.picture.before(&self.key(view), create, &self.addresses);
         wants.tell(Note::Queued { vip: self.id, behind });
-        self.state = State::Queued { create };
+        (self.state, self.in_the_way) = (State::Queued { create }, None);
     }
 
     fn step_standing(&mut self, asked_at: Moment, view: &View<'_>, wants: &mut Wants) {
@@ -126,7 +127,8 @@ impl Contender {
             return self.leave(create, &cause, view, wants);
         }
         if view.picture.before(&self.key(view), create, &self.addresses) > 0 {
-            return self.notice_stranger(view, wants);
+            self.notice_stranger(view, wants);
+            return self.give_way(create, view, wants);
         }
         let past = view.picture.past(&self.addresses, view.now, view.live.timings.ttl, view.guards);
         let worded = past == Before::AllWorded || !view.guards.on(Guard::OwnersWord);
@@ -155,6 +157,17 @@ impl Contender {
             wants.tell(Note::StrangerFirst { vip: self.id, who: who.to_owned() });
         }
         self.stranger = Some((create, since, told || due));
+    }
+
+    /// A group that waits for one address does not keep others from another one.
+    fn give_way(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) {
+        let key = self.key(view);
+        let is = view.picture.is_in_the_way(&key, create, &self.addresses, view.prefix);
+        if !is || !view.guards.on(Guard::GivesWay) {
+            self.in_the_way = None;
+        } else if view.now >= *self.in_the_way.get_or_insert(view.now) + view.live.timings.give_way_after {
+            self.leave(create, &Cause::InTheWay, view, wants);
+        }
     }
 
     fn may_take(&self, view: &View<'_>) -> bool {
@@ -377,8 +390,21 @@ impl Contender {
     }
 
     fn leave_state(&mut self, create: i64, view: &View<'_>) {
-        let word = !matches!(self.state, State::Proving(_));
+        let word = match &self.state {
+            State::Proving(_) => false,
+            State::Queued { .. } => self.left_no_question(view),
+            _ => true,
+        };
         self.state = State::Leaving { create, word, since: view.now, asked_since: None, asked_at: view.now };
+    }
+
+    /// A group that waits may have stood first for one of its addresses for long. It has asked nobody about that one, so
+    /// it can only pass on what those before it said.
+    fn left_no_question(&self, view: &View<'_>) -> bool {
+        let said =
+            |a: &IpAddr| view.picture.past(&[*a], view.now, view.live.timings.ttl, view.guards) == Before::AllWorded;
+        let key = self.key(view);
+        self.addresses.iter().all(|a| !view.picture.is_first(&key, *a) || said(a))
     }
 
     pub(super) fn take_off(&mut self, cause: &Cause, kept_place: bool, wants: &mut Wants) {

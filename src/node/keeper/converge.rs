@@ -2,6 +2,7 @@
 
 mod absent;
 mod theirs;
+mod why;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,7 +19,7 @@ use crate::moment::Moment;
 use crate::node::clock::now;
 use crate::node::guards::{self, Guard};
 use crate::node::kernel::{Kernel, Seen, chain};
-use crate::node::netlink::{Address, host_prefix};
+use crate::node::netlink::Address;
 use crate::node::put::{self, Over, Put};
 
 /// How often a put is begun anew because something came in between, before it waits for [`RETRY`].
@@ -191,9 +192,8 @@ impl Kept {
             let Some(over) = self.wants_put(ip, there, fence) else { continue };
             match self.put(kernel, link, ip, fence, over).await {
                 Ok(true) if over == Over::Nothing => fresh.push(ip),
-                // Too little time is left to put what is not there.
-                Ok(false) if over == Over::Nothing => return Round::Done,
-                Ok(false) if over == Over::Whatever => return self.shed(kernel, link, ip).await,
+                // Too little time is left to put what is not there, or to put right what may outlive the fence.
+                Ok(false) if matches!(over, Over::Nothing | Over::Whatever) => return self.shed(kernel).await,
                 Ok(_) => {}
                 Err(round) => return round,
             }
@@ -276,7 +276,8 @@ impl Kept {
             Err(e) => {
                 self.restore(ip, before);
                 self.failures += 1;
-                let cause = format!("cannot {} {ip}: {}", if fresh { "put" } else { "keep" }, chain(&e));
+                let what = if fresh { "put" } else { "keep" };
+                let cause = format!("cannot {what} {ip}: {}{}", chain(&e), why::refused(ip, &e));
                 if fresh || self.failures >= IN_A_ROW { Err(Round::Failed(cause)) } else { Err(self.later(cause)) }
             }
         }
@@ -309,16 +310,20 @@ impl Kept {
         Round::Failed(format!("cannot put {ip}: {} times in a row this process was held up in it", self.lates))
     }
 
-    /// An address that may outlive the fence, which is too near to put it right: it is taken off.
-    async fn shed(&mut self, kernel: &Kernel, link: LinkId, ip: IpAddr) -> Round {
-        match kernel.take_off(link, ip, host_prefix(ip)).await {
-            Ok(()) => {
-                self.held.remove(&ip);
-                self.forget_presence();
-                Round::Done
-            }
-            Err(e) => self.later(format!("cannot take {ip} off near its fence: {}", chain(&e))),
+    /// The fence is too near for one of the addresses: what there is of the VIP is taken off. It is served whole or not
+    /// at all.
+    async fn shed(&mut self, kernel: &mut Kernel) -> Round {
+        if self.held.is_empty() {
+            return Round::Done;
         }
+        // If somebody took one off, its coming back is a repair of the whole.
+        if !self.robbed {
+            self.forget_presence();
+        }
+        if !self.sweep(kernel).await {
+            self.next = Some(now() + RETRY);
+        }
+        Round::Done
     }
 
     fn restore(&mut self, ip: IpAddr, before: Option<Held>) {

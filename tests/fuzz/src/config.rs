@@ -47,7 +47,7 @@ fn judge_config(config: &Config) {
     let mut seen = BTreeSet::new();
     for vip in &config.vips {
         judge_link(&vip.link);
-        assert!(!vip.addresses.is_empty() && !vip.place.is_empty());
+        assert!((1..=8).contains(&vip.addresses.len()) && !vip.place.is_empty());
         for address in &vip.addresses {
             assert!(seen.insert(*address), "{address} twice");
             assert!(is_legal(*address), "{address}");
@@ -140,7 +140,12 @@ fn write(config: &Config) -> String {
             };
         }
     }
-    let _ = writeln!(text, "vipd:\n  node: {}\n  etcd:\n    endpoints:", quoted(&config.node));
+    let _ = writeln!(text, "vipd:\n  node: {}\n  groups:", quoted(&config.node));
+    for Vip { addresses, .. } in config.vips.iter().filter(|vip| vip.addresses.len() > 1) {
+        let addresses: Vec<String> = addresses.iter().map(|ip| format!("\"{ip}\"")).collect();
+        let _ = writeln!(text, "    - addresses: [{}]", addresses.join(", "));
+    }
+    let _ = writeln!(text, "  etcd:\n    endpoints:");
     for url in &config.etcd.endpoints {
         let _ = writeln!(text, "      - {}", quoted(url));
     }

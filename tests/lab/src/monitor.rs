@@ -41,6 +41,11 @@ impl Monitor {
         Ok(())
     }
 
+    /// These addresses move as one: when one of them comes to a node it matters where the others are.
+    pub(crate) fn as_one(&self, group: &[std::net::IpAddr]) {
+        self.shared.lock().as_one(group);
+    }
+
     /// Looks at all nodes: what left them has left by `at`.
     pub(crate) fn look(&self, at: At) {
         self.shared.look(&mut self.shared.lock(), at);
@@ -135,7 +140,8 @@ impl Shared {
 /// It came to this node while another seems to have it.
 fn comes_elsewhere(timeline: &Timeline, node: NodeIndex, news: &News) -> bool {
     let News::AddressPut { ip, .. } = *news else { return false };
-    !own_to_every_node(ip) && timeline.holders(ip).iter().any(|holder| *holder != node)
+    let elsewhere = |ip: &std::net::IpAddr| timeline.holders(*ip).iter().any(|holder| *holder != node);
+    !own_to_every_node(ip) && (elsewhere(&ip) || timeline.fellows(ip).iter().any(elsewhere))
 }
 
 fn record(timeline: &mut Timeline, at: At, node: NodeIndex, news: &News) {

@@ -1,11 +1,13 @@
 //! The registry: every scenario, in the order they are run. A scenario asserts what is right or wrong (overlap, who
 //! holds, order of events, generous bounds in time); figures are printed, not judged.
 
+mod beside;
 mod calm;
 mod certificates;
 mod changed;
 mod claimed;
 mod cuts;
+mod dual_stack;
 mod endpoints;
 mod etcd;
 mod frozen;
@@ -23,6 +25,7 @@ mod meddling;
 mod moves;
 mod shapes;
 mod silence;
+mod told;
 mod unit;
 mod upkeep;
 mod users;
@@ -102,6 +105,16 @@ pub(crate) const ALL: &[Scenario] = &[
         run: losses::freeze,
     },
     Scenario { name: "ipv6", about: "an IPv6 VIP moves, announced by neighbour advertisements", run: shapes::ipv6 },
+    Scenario {
+        name: "dual-stack",
+        about: "an IPv4 and an IPv6 address that move as one: on one node at every moment, never a source address",
+        run: dual_stack::dual_stack,
+    },
+    Scenario {
+        name: "group-beside-single",
+        about: "one node has a group, the others one of its addresses alone: never two holders, none left unserved",
+        run: beside::single,
+    },
     Scenario {
         name: "two-vips",
         about: "two VIPs in one config, on two links: both are held, both move",
@@ -251,6 +264,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "fought",
         about: "somebody keeps deleting the address: the turn is given up, loudly",
         run: meddling::fought,
+    },
+    Scenario {
+        name: "status",
+        about: "`vipd status` names the same holder on all nodes soon after a move; junk at its socket changes nothing",
+        run: told::status,
     },
     Scenario {
         name: "check-live",

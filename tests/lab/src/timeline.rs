@@ -33,10 +33,32 @@ struct Track {
     ends: BTreeMap<NodeIndex, Option<At>>,
 }
 
+/// How two addresses stood to each other for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Pair {
+    /// One on this node while the other was on that.
+    pub(crate) split: Duration,
+    /// One of them on some node, the other on none.
+    pub(crate) half: Duration,
+}
+
+impl Pair {
+    fn add(&mut self, holders: &[BTreeSet<NodeIndex>; 2], span: Duration) {
+        let [a, b] = holders;
+        if a.is_empty() != b.is_empty() {
+            self.half += span;
+        } else if a != b {
+            self.split += span;
+        }
+    }
+}
+
 /// The history of all addresses.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Timeline {
     tracks: BTreeMap<IpAddr, Track>,
+    /// Addresses that move as one.
+    groups: Vec<Vec<IpAddr>>,
     /// Events the kernel could not deliver; a verdict over them would be worth nothing.
     pub(crate) lost: usize,
     /// How late the kernel took addresses away whose lifetime had ended.
@@ -126,6 +148,39 @@ impl Timeline {
     /// The time with the address on no node.
     pub(crate) fn gap(&self, ip: IpAddr, from: At, to: At) -> Duration {
         self.spans(ip, from, to).filter(|(count, _)| *count == 0).map(|(_, span)| span).sum()
+    }
+
+    /// These addresses move as one.
+    pub(crate) fn as_one(&mut self, group: &[IpAddr]) {
+        self.groups.push(group.to_vec());
+    }
+
+    /// What moves together with an address, itself included.
+    pub(crate) fn fellows(&self, ip: IpAddr) -> &[IpAddr] {
+        self.groups.iter().find(|group| group.contains(&ip)).map_or(&[], Vec::as_slice)
+    }
+
+    /// How two addresses stood to each other between two moments.
+    pub(crate) fn pair(&self, a: IpAddr, b: IpAddr, from: At, to: At) -> Pair {
+        let changes = |ip| self.changes(ip, At::default()).into_iter().map(move |change| (change.at, ip == b, change));
+        let mut all: Vec<_> = changes(a).chain(changes(b)).collect();
+        all.sort_by_key(|(at, ..)| *at);
+        let (mut pair, mut holders, mut since) = (Pair::default(), [BTreeSet::new(), BTreeSet::new()], from);
+        let ends = all.iter().map(|(at, which, change)| (*at, Some((*which, *change)))).chain([(to, None)]);
+        for (at, next) in ends {
+            let until = at.clamp(from, to);
+            pair.add(&holders, until.since(since));
+            since = until;
+            if let Some((which, Change { node, present, .. })) = next {
+                let holders: &mut BTreeSet<NodeIndex> = &mut holders[usize::from(which)];
+                if present {
+                    holders.insert(node)
+                } else {
+                    holders.remove(&node)
+                };
+            }
+        }
+        pair
     }
 
     /// How often it was put, refreshes counted.
@@ -236,6 +291,26 @@ mod tests {
         timeline.ended(at(1500), 0, IP);
         timeline.ended(at(3200), 0, IP);
         assert_eq!(timeline.lateness, [Duration::from_millis(200)]);
+    }
+
+    #[test]
+    fn two_addresses_stand_together_apart_or_half() {
+        let other: IpAddr = "fd00::1".parse().unwrap();
+        let mut timeline = Timeline::default();
+        for (ms, node, ip, comes) in [
+            (10, 0, IP, true),
+            (12, 0, other, true),
+            (50, 0, IP, false),
+            (53, 0, other, false),
+            (60, 1, IP, true),
+            (65, 2, other, true),
+            (70, 2, other, false),
+        ] {
+            if comes { timeline.put(at(ms), node, ip, 1, 4) } else { timeline.gone(at(ms), node, ip, 1) }
+        }
+        let ms = Duration::from_millis;
+        assert_eq!(timeline.pair(IP, other, at(0), at(100)), Pair { split: ms(5), half: ms(2 + 3 + 5 + 30) });
+        assert_eq!(timeline.pair(IP, other, at(20), at(51)), Pair { split: ms(0), half: ms(1) });
     }
 
     #[test]

@@ -69,6 +69,7 @@ impl World {
         let access = if guarded { Some(Access::create(directory)?) } else { None };
         let mut nodes = Vec::new();
         let monitor = Monitor::default();
+        options.groups.iter().for_each(|group| monitor.as_one(group));
         for index in 0..3 {
             let node = Node::build(index, directory, vipd, &options, &links)?;
             monitor.watch(index, &node.ns)?;

@@ -118,7 +118,8 @@ impl World {
             self.node(j).time_passes();
         }
         let hears = |n: &super::Node| !n.mute && !n.link_down;
-        let answered = self.nodes.iter().enumerate().any(|(j, n)| j != i && n.kernel.is_some() && hears(n));
+        let has = |n: &super::Node| n.kernel.is_some() && n.shares_with(&self.nodes[i]);
+        let answered = self.nodes.iter().enumerate().any(|(j, n)| j != i && has(n) && hears(n));
         let event = if hears(&self.nodes[i]) && answered {
             Event::ProbeAnswered { vip: VIP, round, by: "somebody".into() }
         } else {

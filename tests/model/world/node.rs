@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::World;
@@ -18,7 +19,10 @@ use crate::plan::{Plan, PlannedVip};
 
 pub(super) const VIP: VipId = VipId(0);
 pub(super) const LINK: LinkId = LinkId(2);
-pub(super) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 15));
+
+fn address(byte: u8) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, byte).into()
+}
 
 /// The wish the keeper has.
 #[derive(Clone, Hash, Debug)]
@@ -70,6 +74,8 @@ impl Deposed {
 #[derive(Clone)]
 pub(in crate::election::model) struct Node {
     pub(super) name: String,
+    /// What it puts, all of it or nothing.
+    addresses: Rc<[IpAddr]>,
     /// Its clock.
     pub(super) now: Moment,
     /// For how long that has gone on beat.
@@ -112,9 +118,10 @@ impl Hash for Node {
 }
 
 impl Node {
-    pub(super) fn new(i: usize) -> Self {
+    pub(super) fn new(i: usize, addresses: &[u8]) -> Self {
         Self {
             name: format!("n{i}"),
+            addresses: addresses.iter().map(|byte| address(*byte)).collect(),
             now: Moment::from_millis(1_000_000 * (i as i64 + 1)),
             even_for: Duration::ZERO,
             election: None,
@@ -135,6 +142,21 @@ impl Node {
             wordless: false,
             link_down: false,
         }
+    }
+
+    /// Whether both put an address.
+    pub(super) fn shares_with(&self, other: &Self) -> bool {
+        self.addresses.iter().any(|a| other.addresses.contains(a))
+    }
+
+    /// What it would put.
+    pub(super) fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Whether its kernel has this address.
+    pub(super) fn has(&self, ip: IpAddr) -> bool {
+        self.kernel.is_some() && self.addresses.contains(&ip)
     }
 
     pub(super) fn is_to_keep(&self) -> bool {
@@ -186,7 +208,8 @@ impl World {
             on_conflict: OnConflict::Refuse,
             guards,
         };
-        let plan = Plan { vips: vec![PlannedVip::for_test(VIP, ADDRESS)] };
+        let vip = PlannedVip { addresses: n.addresses.to_vec(), ..PlannedVip::for_test(VIP, n.addresses[0]) };
+        let plan = Plan { vips: vec![vip] };
         let (election, actions) = Election::start(settings, &plan, n.now);
         n.election = Some(election);
         n.to_read = true;

@@ -8,6 +8,7 @@ use crate::election::action::Cause;
 use crate::election::contender::State;
 use crate::election::event::{LeaseId, VipId};
 use crate::election::safety::case::{Case, Rough};
+use crate::election::safety::node::Node;
 use crate::election::safety::verdict::{Kind, Wrong};
 use crate::election::session::Session;
 use crate::moment::Moment;
@@ -32,7 +33,6 @@ pub(super) struct Judge {
     /// Every put must be founded. Not while somebody meddles with etcd's keys, nor without a guard.
     strict: bool,
     only: Option<Kind>,
-    mixed: bool,
     addresses: Vec<IpAddr>,
     /// Since when a node has a VIP without the turn.
     silent: BTreeMap<(usize, VipId), i64>,
@@ -57,7 +57,6 @@ impl Judge {
         Self {
             strict: !case.by_hand(),
             only: terms.judges,
-            mixed: case.mixed(),
             addresses,
             silent: BTreeMap::new(),
             paused: BTreeSet::new(),
@@ -184,7 +183,7 @@ impl World {
         let mut whole = true;
         for ip in self.judge.addresses.clone() {
             let holders = self.nodes.iter().filter(|n| n.has_any(&[ip])).count();
-            whole &= holders == 1 || self.judge.mixed;
+            whole &= holders == 1 || holders == 0 && self.all_wait(ip, i64::MAX);
             if holders > 0 {
                 self.judge.nobody.remove(&ip);
             } else {
@@ -223,10 +222,24 @@ impl World {
         let troubled = self.nodes.iter().filter(|n| n.election.is_none() || n.troubled_until >= since).count();
         let etcd = self.judge.etcd_troubled_until >= since;
         let somebody_could = troubled <= 1 && troubled < self.nodes.len() && !etcd;
-        if self.now - since > self.judge.nobody_most && somebody_could && !self.judge.mixed {
+        if somebody_could && self.all_wait(ip, since) {
+            self.judge.nobody.remove(&ip);
+            self.fate.coverage.see("address left alone for a group's sake");
+        } else if self.now - since > self.judge.nobody_most && somebody_could {
             let ms = (self.now - since) / MS;
             self.wrong(Kind::Nobody, || format!("nobody has {ip} for {ms} ms"));
         }
+    }
+
+    /// Whether everybody who could put an address (and had no trouble since then) would put others with it, of which
+    /// another node has one. Then nobody can have it for now.
+    fn all_wait(&self, ip: IpAddr, since: i64) -> bool {
+        let holds = |node: usize, ip: IpAddr| self.nodes.iter().enumerate().any(|(i, n)| i != node && n.has_any(&[ip]));
+        let well = |n: &Node| n.election.is_some() && n.troubled_until < since;
+        let nodes = self.nodes.iter().enumerate().filter(|(_, n)| well(n));
+        let mut groups = nodes.flat_map(|(i, n)| n.plan.vips.iter().map(move |vip| (i, &vip.addresses)));
+        groups
+            .all(|(node, group)| !group.contains(&ip) || group.iter().any(|other| *other != ip && holds(node, *other)))
     }
 
     /// After the last fault everything heals.
@@ -241,16 +254,12 @@ impl World {
         self.fate.coverage.end_of_world(after.max(0));
     }
 
-    /// One holder of every address. Nodes that group the same addresses differently may wait for each other; but who
-    /// came first of all waits for nobody, so not everybody waits.
+    /// One holder of every address, unless each who could have it waits for another address of its group.
     fn judge_whole(&mut self) {
         let holders = |w: &Self, ip: IpAddr| w.nodes.iter().filter(|n| n.has_any(&[ip])).count();
         let counted: Vec<_> = self.judge.addresses.iter().map(|ip| (*ip, holders(self, *ip))).collect();
-        if self.judge.mixed {
-            if counted.iter().all(|(_, n)| *n == 0) {
-                self.wrong(Kind::NotHealed, || "nobody has any address".into());
-            }
-        } else if let Some((ip, n)) = counted.into_iter().find(|(_, n)| *n != 1) {
+        let wrong = |(ip, n): &(IpAddr, usize)| *n != 1 && !(*n == 0 && self.all_wait(*ip, i64::MAX));
+        if let Some((ip, n)) = counted.into_iter().find(wrong) {
             self.wrong(Kind::NotHealed, || format!("{n} holders of {ip} after the last fault"));
         }
     }

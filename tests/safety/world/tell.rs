@@ -94,7 +94,7 @@ impl World {
             }
             Note::LeftQueue { vip, cause } => {
                 self.judge_left_queue(node, *vip, cause);
-                Some("left the queue")
+                Some(if *cause == Cause::InTheWay { "gave way" } else { "left the queue" })
             }
             Note::TurnCame { vip, at_once } => {
                 let way = if *at_once { "at once, by the word" } else { "after probes" };
@@ -112,6 +112,9 @@ impl World {
             }
             Note::Took { vip } => {
                 self.judge_let_go(node, *vip, false);
+                if self.nodes[node].addresses(*vip).len() > 1 {
+                    self.fate.coverage.see("group taken");
+                }
                 self.nodes[node].way.insert(*vip, "resumed under the same turn")
             }
             Note::LetGo { vip, cause, kept_place } => {

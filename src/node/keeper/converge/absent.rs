@@ -34,7 +34,7 @@ impl Kept {
 
     /// Takes off what was put, then what a look finds, until a look finds nothing. Whether that is the kernel's word:
     /// every put that was made, or may have been, is acknowledged to be gone, and the look does not show it.
-    async fn sweep(&mut self, kernel: &mut Kernel) -> bool {
+    pub(super) async fn sweep(&mut self, kernel: &mut Kernel) -> bool {
         // Without a look before it: this is the way of every planned move, and clients wait.
         for (ip, held) in self.held.clone() {
             match kernel.take_off(held.link, ip, host_prefix(ip)).await {

@@ -40,8 +40,6 @@ pub(super) struct World {
     /// Somebody may meddle with keys and leases. That is harmless only where a holder can be reached by ARP: then no
     /// network is cut, no link goes and nobody takes addresses off.
     pub(super) by_hand: bool,
-    /// Nodes with the same addresses: one of them has the VIP when all is well.
-    alike: bool,
     must_heal: bool,
     traced: bool,
 }
@@ -66,7 +64,6 @@ impl World {
             etcd: Etcd::new(),
             nodes,
             by_hand: head & 8 != 0,
-            alike,
             must_heal: false,
             traced: std::env::var_os("VIPD_FUZZ_TRACE").is_some(),
         };
@@ -400,7 +397,7 @@ impl World {
 
     /// All is well again: whoever was asked to stop does, and one node has the VIP.
     pub(super) fn end(&mut self) {
-        if !self.must_heal || !self.alike {
+        if !self.must_heal {
             return;
         }
         for node in 0..self.nodes.len() {

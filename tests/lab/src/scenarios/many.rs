@@ -129,7 +129,7 @@ fn lose(world: &mut World, heard: &Announced, holder: NodeIndex, fault: &Fault) 
 /// What a client heard of a VIP from its new holder. The news of the address may be a little late.
 fn frames_of(world: &World, heard: &Announced, ip: Ipv4Addr, change: Change) -> Vec<Said> {
     let said = heard.by(world.nodes[change.node].mac, change.at - Duration::from_millis(50));
-    said.into_iter().filter(|said| said.ip == ip).collect()
+    said.into_iter().filter(|said| said.ip == IpAddr::V4(ip)).collect()
 }
 
 /// All of them are on this node.

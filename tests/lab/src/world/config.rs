@@ -20,6 +20,13 @@ pub(super) fn yaml(
     if let Some(ttl) = options.ttl {
         let _ = writeln!(text, "  lease:\n    ttl: {}s", ttl.as_secs());
     }
+    if !options.groups.is_empty() {
+        text.push_str("  groups:\n");
+    }
+    for group in &options.groups {
+        let addresses: Vec<String> = group.iter().map(|ip| format!("\"{ip}\"")).collect();
+        let _ = writeln!(text, "    - addresses: [{}]", addresses.join(", "));
+    }
     text.push_str("  etcd:\n    endpoints:\n");
     endpoints.iter().for_each(|endpoint| {
         let _ = writeln!(text, "      - {endpoint}");
@@ -61,5 +68,17 @@ mod tests {
             text.contains("interface: eth1") && text.contains("ttl: 5s") && text.contains("- http://a:1"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_group_is_written_where_the_node_has_it() {
+        let options = Options {
+            groups: vec![vec![VIP, super::super::VIP6]],
+            apart: vec![(1, vec![Vip { ip: VIP, link: "eth0".to_owned() }])],
+            ..Options::default()
+        };
+        let text = |node| yaml("n1", &["http://a:1".to_owned()], None, Path::new("/run/x"), &options.of_node(node));
+        assert!(text(0).contains("groups:\n    - addresses: [\"10.77.0.100\", \"fd77::100\"]\n"), "{}", text(0));
+        assert!(!text(1).contains("groups"), "{}", text(1));
     }
 }

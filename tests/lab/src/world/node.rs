@@ -68,7 +68,7 @@ impl Node {
         let runtime = PathBuf::from(format!("/run/{name}/vipd"));
         fs::create_dir_all(&runtime).with_context(|| format!("make {}", runtime.display()))?;
         let config = directory.join(format!("{name}.yaml"));
-        fs::write(&config, config::yaml(&name, &endpoints, client.as_ref(), &runtime, options))?;
+        fs::write(&config, config::yaml(&name, &endpoints, client.as_ref(), &runtime, &options.of_node(index)))?;
         let member = Member::original(index);
         let etcd = Service::new(&ns, "etcd", member.command(&originals(), directory, options), directory);
         let mut run = Command::new(vipd);

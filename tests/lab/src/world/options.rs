@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use crate::timeline::NodeIndex;
+
 /// The VIP of most scenarios.
 pub(crate) const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 100));
 /// An IPv6 one.
@@ -60,6 +62,10 @@ impl Security {
 pub(crate) struct Options {
     /// What every daemon's config names.
     pub(crate) vips: Vec<Vip>,
+    /// Which of them move as one, with further addresses that come to the same link.
+    pub(crate) groups: Vec<Vec<IpAddr>>,
+    /// Nodes whose config names these instead, and no groups.
+    pub(crate) apart: Vec<(NodeIndex, Vec<Vip>)>,
     /// The lease; `None`: the daemons' config says nothing of it, so they choose.
     pub(crate) ttl: Option<Duration>,
     /// What the daemons log (`VIPD_LOG`), if not what this lab was started with.
@@ -88,6 +94,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             vips: vec![Vip { ip: VIP, link: "eth0".to_owned() }],
+            groups: Vec::new(),
+            apart: Vec::new(),
             ttl: Some(TTL),
             log: None,
             heartbeat: Duration::from_millis(100),
@@ -99,6 +107,16 @@ impl Default for Options {
             proxies: false,
             etcd: true,
             vipd: true,
+        }
+    }
+}
+
+impl Options {
+    /// As this node has them.
+    pub(super) fn of_node(&self, node: NodeIndex) -> Self {
+        match self.apart.iter().find(|(index, _)| *index == node) {
+            Some((_, vips)) => Self { vips: vips.clone(), groups: Vec::new(), ..self.clone() },
+            None => self.clone(),
         }
     }
 }
