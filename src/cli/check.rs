@@ -42,7 +42,18 @@ pub async fn report(config: &Config, path: &Path, live: bool) -> ExitCode {
     if live {
         let (facts, findings) = live::look(&mut node, &plan, config).await;
         facts.iter().for_each(|fact| println!("seen       {fact}"));
-        println!("{}", if findings.is_empty() { "nothing was found that would hurt" } else { "found:" });
+        println!(
+            "{}",
+            if findings.is_empty() {
+                if lacks.is_empty() {
+                    "nothing was found that would hurt"
+                } else {
+                    "nothing else was found that would hurt"
+                }
+            } else {
+                "found:"
+            }
+        );
         findings.iter().for_each(|finding| println!("  - {finding}"));
     }
     ExitCode::SUCCESS

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -21,8 +21,8 @@ pub enum Format {
 ///
 /// # Errors
 /// When the level does not parse.
-pub fn start(format: Format, level: &str) -> Result<(), ParseError> {
-    let filter: Targets = level.parse()?;
+pub fn start(format: Format, level: &str) -> Result<(), String> {
+    let filter = filter(level)?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = match format {
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
@@ -30,4 +30,30 @@ pub fn start(format: Format, level: &str) -> Result<(), ParseError> {
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     Ok(())
+}
+
+/// The library takes a word alone that is no level for a module's name, and logs that module only: a mistyped level would
+/// silence everything.
+fn filter(level: &str) -> Result<Targets, String> {
+    for word in level.split(',').filter(|part| !part.contains('=')) {
+        if word.is_empty() || word.parse::<LevelFilter>().is_err() {
+            return Err(format!("{word:?} is no level: error, warn, info, debug, trace or off"));
+        }
+    }
+    level.parse::<Targets>().map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_level_is_refused() {
+        for good in ["info", "WARN", "off", "info,vipd::node=debug", "vipd::pair=trace,info"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "blah", "inof", "info,wran", "vipd::node", "vipd=loud", "info,"] {
+            assert!(filter(bad).is_err(), "{bad}");
+        }
+    }
 }

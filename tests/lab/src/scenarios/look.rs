@@ -20,7 +20,7 @@ const TROUBLES: [(&str, &str, &str); 2] = [
 /// Before the daemons start, beside a stranger, and while a VIP is held.
 pub(super) fn look(lab: &Context) -> Result<()> {
     let mut world = lab.world(Options { vipd: false, ..Options::default() })?;
-    let good = "nothing was found that would hurt";
+    let good = "was found that would hurt";
     says(lab, &world, &[good, "nobody has 10.77.0.100", "ttl is 5s"])?;
     elsewhere(lab, &world)?;
     shell::run(&format!("ip addr add {VIP}/32 dev br0"))?;
