@@ -44,14 +44,10 @@ pub async fn report(config: &Config, path: &Path, live: bool) -> ExitCode {
         facts.iter().for_each(|fact| println!("seen       {fact}"));
         println!(
             "{}",
-            if findings.is_empty() {
-                if lacks.is_empty() {
-                    "nothing was found that would hurt"
-                } else {
-                    "nothing else was found that would hurt"
-                }
-            } else {
-                "found:"
+            match (findings.is_empty(), lacks.is_empty()) {
+                (true, true) => "nothing was found that would hurt",
+                (true, false) => "nothing else was found that would hurt",
+                (false, _) => "found:",
             }
         );
         findings.iter().for_each(|finding| println!("  - {finding}"));

@@ -3,8 +3,11 @@
 //!
 //! Part of the loop, so that a loop that is stuck says nothing. It says that all is well only while the keeper of
 //! addresses gets answers from the kernel and no address is past its fence: else the watchdog ends this process, and the
-//! unit's clean-up takes the addresses off.
+//! unit's clean-up takes the addresses off. A thread of its own does the saying, because a service manager that does not
+//! listen must not hold up the loop.
 
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use sd_notify::{NotifyState, notify, watchdog_enabled};
@@ -24,8 +27,20 @@ const KEEPER_DEAD: Duration = Duration::from_secs(15);
 /// The kernel takes an address off 1.05 s after its end at the latest.
 const OVERDUE: Duration = Duration::from_secs(3);
 
+/// What waits to be said at the most. More means that nobody listens.
+const WAITING: usize = 32;
+
+/// Something to say.
+enum Word {
+    Ready,
+    Alive,
+    Status(String),
+    Stopping,
+}
+
 /// What was said.
 pub(super) struct Service {
+    words: SyncSender<Word>,
     start: Moment,
     ready: bool,
     line: String,
@@ -41,7 +56,11 @@ impl Service {
     pub(super) fn new(pulse: Pulse, now: Moment) -> Self {
         // A third of the bound: one that is lost does no harm.
         let alive_every = watchdog_enabled().map(|bound| bound / 3);
+        let (words, said) = sync_channel(WAITING);
+        // It ends with this value.
+        thread::spawn(move || say_all(&said));
         Self {
+            words,
             start: now,
             ready: false,
             line: String::new(),
@@ -69,8 +88,8 @@ impl Service {
     pub(super) fn status(&mut self, line: String, now: Moment) {
         self.said_at = Some(now);
         if line != self.line {
+            self.say(Word::Status(line.clone()));
             self.line = line;
-            say(&[NotifyState::Status(&self.line)]);
         }
     }
 
@@ -78,26 +97,31 @@ impl Service {
     pub(super) fn round(&mut self, election: &Election, now: Moment) {
         if !self.ready && (election.picture().is_known() || now >= self.start + PATIENCE) {
             self.ready = true;
-            say(&[NotifyState::Ready]);
+            self.say(Word::Ready);
         }
         let due = self.alive_every.is_some_and(|every| self.alive_at.is_none_or(|at| now >= at + every));
         if !due {
             return;
         }
         self.alive_at = Some(now);
-        match self.illness(election, now) {
-            None => say(&[NotifyState::Watchdog]),
-            Some(what) if !std::mem::replace(&mut self.ill, true) => {
-                error!("{what}: the watchdog will end this process if that stays so");
-            }
-            Some(_) => return,
+        let illness = self.illness(election, now);
+        match illness {
+            None => self.say(Word::Alive),
+            Some(what) if !self.ill => error!("{what}: the watchdog will end this process if that stays so"),
+            Some(_) => {}
         }
-        self.ill = self.illness(election, now).is_some();
+        self.ill = illness.is_some();
     }
 
     /// The end begins.
     pub(super) fn stopping(&self) {
-        say(&[NotifyState::Stopping]);
+        self.say(Word::Stopping);
+    }
+
+    fn say(&self, word: Word) {
+        if self.words.try_send(word).is_err() {
+            debug!("the service manager does not listen");
+        }
     }
 
     fn illness(&self, election: &Election, now: Moment) -> Option<&'static str> {
@@ -113,8 +137,16 @@ impl Service {
     }
 }
 
-fn say(what: &[NotifyState<'_>]) {
-    if let Err(e) = notify(what) {
-        debug!("the service manager could not be told: {e}");
+fn say_all(words: &Receiver<Word>) {
+    for word in words {
+        let said = match &word {
+            Word::Ready => notify(&[NotifyState::Ready]),
+            Word::Alive => notify(&[NotifyState::Watchdog]),
+            Word::Status(line) => notify(&[NotifyState::Status(line)]),
+            Word::Stopping => notify(&[NotifyState::Stopping]),
+        };
+        if let Err(e) = said {
+            debug!("the service manager could not be told: {e}");
+        }
     }
 }

@@ -202,6 +202,25 @@ impl Picture {
         }
     }
 
+    /// How far the picture goes: it changes when the picture may have changed.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Who stands first for each address, by one look at all keys.
+    pub fn firsts(&self) -> BTreeMap<IpAddr, &Entry> {
+        let mut firsts: BTreeMap<IpAddr, &Entry> = BTreeMap::new();
+        for entry in self.entries.values() {
+            for address in entry.record.addresses() {
+                let first = firsts.entry(*address).or_insert(entry);
+                if entry.create < first.create {
+                    *first = entry;
+                }
+            }
+        }
+        firsts
+    }
+
     /// The candidates that name any of these addresses, first to last.
     pub fn candidates(&self, addresses: &[IpAddr]) -> Vec<&Entry> {
         let names = |e: &&Entry| matches!(&e.record, Record::Candidate { addresses: named, .. } if named.iter().any(|a| addresses.contains(a)));

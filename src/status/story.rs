@@ -3,12 +3,13 @@
 //! Fed with the election's notes and looked at after each fact. It is for people: it decides nothing.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
 use super::Move;
 use super::snapshot::own_lease;
 use crate::election::action::{Cause, Note};
 use crate::election::contender::Contender;
-use crate::election::event::{LeaseId, Record, VipId};
+use crate::election::event::{Entry, LeaseId, Record, VipId};
 use crate::election::machine::Election;
 use crate::moment::Moment;
 
@@ -19,6 +20,8 @@ const KEPT: usize = 8;
 #[derive(Debug, Default)]
 pub struct Story {
     vips: BTreeMap<VipId, OfVip>,
+    /// How far the picture went that was looked at last.
+    looked: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -59,11 +62,13 @@ impl Story {
 
     /// A fact was handled: `at` by the calendar, in milliseconds since 1970.
     pub fn look(&mut self, election: &Election, at: u64) {
-        if !election.picture().is_known() {
+        let picture = election.picture();
+        if !picture.is_known() || self.looked.replace(picture.revision()) == Some(picture.revision()) {
             return;
         }
+        let firsts = picture.firsts();
         for contender in election.contenders() {
-            let first = first(election, contender);
+            let first = first(contender, &firsts);
             let of = self.vip(contender.id());
             match &of.first {
                 Some(before) if *before == first => {}
@@ -99,12 +104,13 @@ impl OfVip {
     }
 }
 
-fn first(election: &Election, contender: &Contender) -> Option<First> {
-    let all = election.picture().candidates(contender.addresses());
-    all.into_iter().find_map(|entry| match &entry.record {
-        Record::Candidate { lease, who, .. } => Some(First { create: entry.create, lease: *lease, node: who.clone() }),
+fn first(contender: &Contender, firsts: &BTreeMap<IpAddr, &Entry>) -> Option<First> {
+    let of_each = contender.addresses().iter().filter_map(|address| firsts.get(address));
+    let first = of_each.min_by_key(|entry| entry.create)?;
+    match &first.record {
+        Record::Candidate { lease, who, .. } => Some(First { create: first.create, lease: *lease, node: who.clone() }),
         Record::Node { .. } | Record::Ignored(_) => None,
-    })
+    }
 }
 
 /// Why the one before stands first no more, as far as this node knows.

@@ -32,7 +32,7 @@ pub(super) async fn look(node: &mut Node, plan: &Plan, config: &Config) -> (Vec<
         for ip in &vip.addresses {
             findings.extend(place(node, &link, *ip).await);
         }
-        findings.extend(others(node, vip, &link, trial.as_ref().ok(), &mut facts).await);
+        findings.extend(others(node, vip, &link, trial.as_ref().ok(), &config.node, &mut facts).await);
     }
     (facts, findings)
 }
@@ -120,12 +120,20 @@ async fn others(
     vip: &PlannedVip,
     link: &Link,
     trial: Option<&Trial>,
+    this: &str,
     facts: &mut Vec<String>,
 ) -> Vec<String> {
     let mut findings = Vec::new();
     let here = node.has(vip).await;
     for ip in &vip.addresses {
+        if let Some(foreign) = node.foreign(*ip).await {
+            findings.push(format!(
+                "{foreign} is on this node and was not put by vipd, which cannot put it then; take it off"
+            ));
+            continue;
+        }
         let first = trial.and_then(|trial| first(&trial.entries, *ip));
+        let is_this = first.as_deref() == Some(this);
         let answer = match who_has(link.id, *ip).await {
             Ok(answer) => answer,
             Err(e) => {
@@ -137,6 +145,13 @@ async fn others(
             (Some(mac), _) if here => findings.push(format!(
                 "{ip} is on this node, and {mac} answers for it as well: clients reach the one or the other; find that host"
             )),
+            (Some(mac), Some(_)) if is_this => findings.push(format!(
+                "{ip} is answered by {mac}, though this node is first in its queue and does not have it: another host uses it; \
+                 find that host, or take a free address"
+            )),
+            (Some(mac), None) if trial.is_none() => {
+                facts.push(format!("{ip} is answered by {mac}; whether that is one of the nodes only etcd could tell"));
+            }
             (Some(mac), Some(who)) => facts.push(format!("{ip} is answered by {mac}; {who} is first in its queue")),
             (Some(mac), None) => findings.push(format!(
                 "{ip} is answered by {mac}, and no node stands for it in etcd: another host uses it, so no node takes it; find \

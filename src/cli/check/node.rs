@@ -45,9 +45,7 @@ impl Node {
 
     /// The link of a choice, if it is there.
     pub(super) fn link(&self, choice: &LinkChoice) -> Option<&Link> {
-        let (_, links) = self.seen.as_ref().ok()?;
-        let Found::One(base, _) = choice.base.find(links, None) else { return None };
-        choice.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id))
+        link_of(choice, &self.seen.as_ref().ok()?.1)
     }
 
     /// The other addresses of this one's family on a link; none if they cannot be seen.
@@ -61,6 +59,12 @@ impl Node {
     pub(super) async fn has(&mut self, vip: &PlannedVip) -> bool {
         let Ok((kernel, _)) = &mut self.seen else { return false };
         kernel.look(&vip.addresses).await.is_ok_and(|seen| !seen.ours.is_empty())
+    }
+
+    /// The address, if somebody else has put it on this node.
+    pub(super) async fn foreign(&mut self, ip: IpAddr) -> Option<String> {
+        let Ok((kernel, _)) = &mut self.seen else { return None };
+        kernel.look(&[ip]).await.ok()?.foreign.first().map(ToString::to_string)
     }
 
     /// What is missing here, a line each.
@@ -80,25 +84,29 @@ impl Node {
     }
 }
 
+/// The link of a choice, if it is there.
+fn link_of<'l>(choice: &LinkChoice, links: &'l [Link]) -> Option<&'l Link> {
+    let Found::One(base, _) = choice.base.find(links, None) else { return None };
+    choice.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id))
+}
+
 fn of_link(choice: &LinkChoice, links: &[Link]) -> Option<String> {
     let by = choice.base.selector();
-    let base = match choice.base.find(links, None) {
+    let link = match choice.base.find(links, None) {
         Found::None => return Some(format!("{}; there are: {}", called(&choice.base), list(links, links, by))),
         Found::Several(all) => {
             let all = list(all, links, by);
             return Some(format!("a link that alone is {}; candidates: {all}", choice.base));
         }
-        Found::One(base, _) => base,
+        Found::One(..) => link_of(choice, links),
     };
-    let link = choice.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id));
     link.filter(|link| !link.serves).map(|link| format!("the link {:?} up, with carrier", link.name))
 }
 
 /// An IPv6 VIP on a link where the kernel takes no IPv6 address.
 fn of_ipv6(vip: &PlannedVip, links: &[Link]) -> Option<String> {
     let ip = vip.addresses.iter().find(|ip| ip.is_ipv6())?;
-    let Found::One(base, _) = vip.link.base.find(links, None) else { return None };
-    let link = vip.link.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id))?;
+    let link = link_of(&vip.link, links)?;
     let switch = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", link.name);
     match std::fs::read_to_string(switch).as_deref().map(str::trim) {
         Ok("0") => None,

@@ -17,6 +17,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, Error, InconsistentKeys, RootCertStore};
 
 pub(super) use self::expiry::{Expiry, Urgency, of_member};
+pub(super) use self::pem::contains;
 pub(super) use self::words::{alert, refusal};
 
 /// What a TLS connection is made with.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Lack;
+use crate::node::etcd::tls::contains;
 
 /// The largest file that is read, in bytes. A bundle of all CAs of the world has a quarter of it.
 const LARGEST: u64 = 1024 * 1024;
@@ -94,8 +95,7 @@ impl Content {
 }
 
 fn is_certificate(bytes: &[u8]) -> bool {
-    let has = |what: &[u8]| bytes.windows(what.len()).any(|window| window == what);
-    has(b"BEGIN CERTIFICATE") && !has(b"PRIVATE KEY")
+    contains(bytes, b"BEGIN CERTIFICATE") && !contains(bytes, b"PRIVATE KEY")
 }
 
 /// The bytes and the mode of a regular file.

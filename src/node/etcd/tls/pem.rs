@@ -69,6 +69,7 @@ const fn is_key(kind: SectionKind) -> bool {
     matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey)
 }
 
-fn contains(bytes: &[u8], what: &[u8]) -> bool {
+/// Whether a file has these bytes somewhere.
+pub(in super::super) fn contains(bytes: &[u8], what: &[u8]) -> bool {
     bytes.windows(what.len()).any(|window| window == what)
 }
