@@ -422,7 +422,9 @@ impl Election {
                 }
                 if live.deaf_at().is_some_and(|at| now >= at) {
                     live.asked_for_read();
-                    wants.tell(Note::WatchDeaf);
+                    if !live.is_fenced(now) {
+                        wants.tell(Note::WatchDeaf);
+                    }
                     wants.actions.push(Action::ReadAll);
                 }
                 self.introduce(now, wants);

@@ -125,7 +125,10 @@ impl Live {
         if pair.renewed.term != pair.read.header.term && guards.on(Guard::PairTerm) {
             return Counted::No;
         }
-        if picture.agrees_with(&pair.read) || !guards.on(Guard::PairRead) {
+        // A node that was silent past its fence may meanwhile have got another history, whose revisions have grown to those
+        // that its picture ends with: then only a read of everything tells.
+        let blind = self.fence.is_some_and(|fence| fence <= now) && guards.on(Guard::OneHistory);
+        if !blind && picture.agrees_with(&pair.read) || !guards.on(Guard::PairRead) {
             self.unproven = None;
             self.count(&pair, guards, now);
             return Counted::Yes;
@@ -134,7 +137,10 @@ impl Live {
         match &mut self.unproven {
             Some(waiting) if waiting.asked => {}
             Some(waiting) => waiting.pair = pair,
-            None => self.unproven = Some(Unproven { pair, since: now, asked: false }),
+            None => {
+                let since = if blind { now - self.timings.deaf_after } else { now };
+                self.unproven = Some(Unproven { pair, since, asked: false });
+            }
         }
         Counted::NotYet
     }
@@ -143,6 +149,7 @@ impl Live {
     pub fn recheck(&mut self, picture: &Picture, guards: &Guards, now: Moment) {
         if let Some(pair) = self.unproven.as_ref().map(|u| u.pair)
             && picture.agrees_with(&pair.read)
+            && (self.fence.is_none_or(|fence| fence > now) || !guards.on(Guard::OneHistory))
         {
             self.unproven = None;
             self.count(&pair, guards, now);
@@ -152,7 +159,9 @@ impl Live {
     /// All was read anew: that read is the proof, if it was sent after the renewal's answer.
     pub fn proven_by_read(&mut self, sent_at: Moment, header: Header, guards: &Guards, now: Moment) {
         self.heard_at = self.heard_at.max(Some(sent_at));
-        let Some(waiting) = self.unproven.take() else { return };
+        // One that was under way before proves nothing; another one is.
+        let sent_since = |waiting: &mut Unproven| sent_at >= waiting.pair.answered_at || !waiting.asked;
+        let Some(waiting) = self.unproven.take_if(sent_since) else { return };
         let same = header.cluster == waiting.pair.renewed.cluster && header.term == waiting.pair.renewed.term;
         if sent_at >= waiting.pair.answered_at && same {
             self.count(&waiting.pair, guards, now);

@@ -242,3 +242,32 @@ fn giving_way_is_missed() {
     // Where a group waits for an address that another node has for good, somebody behind it could serve the other one.
     must_miss(Guard::GivesWay, Kind::NotHealed, Trouble::Only(&[Fault::Stop(HOLDER), Fault::LinkDown(HOLDER)]));
 }
+
+#[test]
+fn a_restored_backup_that_grew_to_what_was_known_is_noticed() {
+    // A revision was lost with the backup, and another one came in its place: a short read agrees with what was known.
+    for seed in 1..2000 {
+        must_be_right(Case {
+            seed,
+            nodes: vec![
+                Spec { id: 0, vips: vec![vec![100], vec![101]] },
+                Spec { id: 1, vips: vec![vec![101], vec![100]] },
+                Spec { id: 2, vips: vec![vec![100]] },
+            ],
+            rough: vec![
+                case::Rough::Late,
+                case::Rough::Twice,
+                case::Rough::Waits,
+                case::Rough::Drift,
+                case::Rough::Rotates,
+            ],
+            lasts: 0,
+            faults: vec![
+                Planned { at: 3 * SECOND, lasts: 0, fault: Fault::BackUp, chance: 0 },
+                Planned { at: 11_500 * faults::MS, lasts: 0, fault: Fault::Restore, chance: 929 },
+                Planned { at: 14_800 * faults::MS, lasts: 0, fault: Fault::StallLeader, chance: 0 },
+                Planned { at: 15 * SECOND, lasts: 0, fault: Fault::Overwrite, chance: 552 },
+            ],
+        });
+    }
+}
