@@ -2,6 +2,7 @@
 
 mod check;
 mod log;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,6 +61,15 @@ enum Command {
         #[command(flatten)]
         log: LogArgs,
     },
+    /// Say what the daemon on this node knows: every VIP, its holder and queue, the fence, the last moves
+    ///
+    /// Exit codes: 0 healthy; 3 this node could not take every VIP; 4 a VIP has no holder, as far as this node knows.
+    Status {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        how: status::How,
+    },
     /// Say what would be done on this node, and what it lacks; change nothing
     Check {
         #[command(flatten)]
@@ -90,7 +100,10 @@ struct LogArgs {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
-    let (Command::Run { config, .. } | Command::Release { config, .. } | Command::Check { config, .. }) = &command;
+    let (Command::Run { config, .. }
+    | Command::Release { config, .. }
+    | Command::Status { config, .. }
+    | Command::Check { config, .. }) = &command;
     let checked = match load(&config.config) {
         Ok(checked) => checked,
         Err(code) => return code,
@@ -98,6 +111,7 @@ pub fn main() -> ExitCode {
     match &command {
         Command::Run { log, .. } => logged(log, || run(checked)),
         Command::Release { log, timeout, .. } => logged(log, || release(&checked, Duration::from_secs(*timeout))),
+        Command::Status { how, .. } => status::report(&checked, how).unwrap_or_else(|e| failed(&e)),
         Command::Check { config, live } => {
             in_runtime(check::report(&checked, &config.config, *live)).unwrap_or_else(|e| failed(&e))
         }

@@ -5,23 +5,28 @@
 //! wait for it. The links of VLANs that vipd created go last, when nothing of ours is on them any more. Stop is the election's affair ([`crate::election`]); when it says `Finish`, everything is dropped.
 
 mod claim;
+pub mod control;
 mod driver;
 mod memory;
 mod release;
+mod service;
 pub mod tell;
 mod vlans;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use anyhow::Context;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub use claim::{Claim, ClaimError};
+use control::{Ask, Control};
 use driver::Driver;
 pub use driver::End;
 use memory::Memory;
 pub use release::release;
+use service::Service;
 use vlans::Vlans;
 
 use crate::config::Config;
@@ -36,6 +41,7 @@ use crate::node::keeper::{Keeper, KeptVip, Wishes};
 use crate::node::kernel::Kernel;
 use crate::node::leftovers::clean_leftovers;
 use crate::plan::Plan;
+use crate::status::Story;
 
 /// Facts that may wait for the election. The driver takes them in microseconds; an adapter that finds it full waits.
 const FACTS: usize = 1024;
@@ -69,11 +75,16 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     let (wishes, wished) = watch::channel(Wishes::new());
     let ((show, views), (miss, missing)) = (watch::channel(BTreeMap::new()), watch::channel(BTreeSet::new()));
     let keeper = Keeper::new(kernel, kept(&plan), wished, report.clone(), show, miss)?;
+    let service = Service::new(keeper.pulse(), now());
     let mut keeper = tokio::spawn(keeper.run());
     let vlans = Vlans::start(&plan, missing);
     let (election, first) = Election::start(settings(&config), &plan, now());
     let (prober, lookout) = (Prober::new(report.clone()), Lookout::start(report));
-    let driver = Driver { plan, events, wishes, views, etcd, announcer: Announcer::new(), prober, lookout, memory };
+    let (_control, asks) = listen(&config.runtime_dir);
+    let (announcer, story) = (Announcer::new(), Story::default());
+    let node = config.node.clone();
+    let driver =
+        Driver { node, plan, events, wishes, views, etcd, announcer, prober, lookout, memory, service, story, asks };
     info!(node = config.node, version = VERSION, vips = driver.plan.vips.len(), "vipd runs");
     let end = tokio::select! {
         end = driver.run(election, first) => end.context("the daemon's timer or signals broke")?,
@@ -84,6 +95,17 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     };
     vlans.finish(keeper).await;
     Ok(end)
+}
+
+/// Without it the VIPs are held all the same; it is said, and nobody can ask.
+fn listen(runtime_dir: &Path) -> (Option<Control>, mpsc::Receiver<Ask>) {
+    match Control::start(runtime_dir) {
+        Ok((control, asks)) => (Some(control), asks),
+        Err(e) => {
+            error!("there is no control socket, so `vipd status` cannot ask: {e}");
+            (None, mpsc::channel(1).1)
+        }
+    }
 }
 
 fn settings(config: &Config) -> Settings {

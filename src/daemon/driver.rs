@@ -8,7 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, trace, warn};
 
+use super::VERSION;
+use super::control::Ask;
 use super::memory::Memory;
+use super::service::Service;
 use super::tell;
 use crate::election::action::{Action, Occasion, Wish};
 use crate::election::contender::earliest;
@@ -17,18 +20,21 @@ use crate::election::machine::Election;
 use crate::election::session::Session;
 use crate::moment::Moment;
 use crate::node::announce::Announcer;
-use crate::node::clock::{Alarm, now};
+use crate::node::clock::{Alarm, calendar_millis, now, time_of_day};
 use crate::node::conflict::Prober;
 use crate::node::conflict::lookout::Lookout;
 use crate::node::etcd::Etcd;
 use crate::node::keeper::{LinkView, Wanted, Wishes};
 use crate::plan::Plan;
+use crate::status::{Beside, Status, Story, line, snapshot};
 
 /// How long ago the election may have been asked when something is announced.
 const FRESH: Duration = Duration::from_millis(100);
 
 /// The adapters, and what they report to.
 pub struct Driver {
+    /// This node's name.
+    pub node: String,
     /// What to do on this node.
     pub plan: Plan,
     /// Facts from all adapters.
@@ -47,6 +53,12 @@ pub struct Driver {
     pub lookout: Lookout,
     /// What the next start must know.
     pub memory: Memory,
+    /// The service manager.
+    pub service: Service,
+    /// What happened, for people.
+    pub story: Story,
+    /// What is asked over the control socket.
+    pub asks: mpsc::Receiver<Ask>,
 }
 
 /// The signals that mean something.
@@ -78,14 +90,22 @@ impl Driver {
         }
         loop {
             // For announcements that wait the election is asked first, too: what it lets go of now is not announced.
-            let deadline = earliest([election.deadline(now()), self.announcer.deadline()]);
+            let deadline =
+                earliest([election.deadline(now()), self.announcer.deadline(), self.service.deadline(now())]);
             let event = tokio::select! {
                 biased;
                 asked = signals.next() => asked,
                 rang = alarm.wait(deadline) => rang.map(|()| Event::Tick)?,
                 event = self.events.recv() => event.ok_or(io::ErrorKind::BrokenPipe)?,
+                Some(ask) = self.asks.recv() => {
+                    self.answer(ask, &election);
+                    continue;
+                }
             };
             self.prepare(&event);
+            if event == Event::Stop {
+                self.service.stopping();
+            }
             trace!(?event);
             let (at, before) = (now(), counted(&election));
             let actions = election.handle(event, at);
@@ -94,6 +114,33 @@ impl Driver {
                 return self.finish(end);
             }
             self.go_on_announcing(at);
+            self.report(&election, at);
+        }
+    }
+
+    /// Tells the service manager, and remembers for whoever asks.
+    fn report(&mut self, election: &Election, at: Moment) {
+        self.story.look(election, calendar_millis());
+        self.service.round(election, at);
+        if self.service.wants_line(at) {
+            let line = line(&self.snapshot(election, at), &time_of_day);
+            self.service.status(line, at);
+        }
+    }
+
+    fn snapshot(&self, election: &Election, at: Moment) -> Status {
+        let views = self.views.borrow();
+        let link = |vip| views.get(&vip).map(|view| view.name.clone());
+        let (node, version, plan, story) = (self.node.as_str(), VERSION, &self.plan, &self.story);
+        snapshot(election, &Beside { node, version, plan, link: &link, story }, at)
+    }
+
+    fn answer(&self, ask: Ask, election: &Election) {
+        match ask {
+            Ask::Status(tell) => {
+                // Whoever asked may have gone.
+                let _gone = tell.send(self.snapshot(election, now()));
+            }
         }
     }
 
@@ -138,7 +185,10 @@ impl Driver {
                         self.prober.probe(vip, &planned.addresses, link, round);
                     }
                 }
-                Action::Tell(note) => tell::tell(note, &self.plan, &self.views.borrow()),
+                Action::Tell(note) => {
+                    self.story.note(&note, tell::why, at);
+                    tell::tell(note, &self.plan, &self.views.borrow());
+                }
                 Action::Finish { clean } => end = Some(if clean { End::Clean } else { End::Unfinished }),
                 Action::GrantLease
                 | Action::Renew { .. }

@@ -39,7 +39,11 @@ pub fn tell(note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>) {
         Note::LeftQueue { vip, cause } => info!(vip = name(plan, vip), "leaves the queue: {}", why(&cause)),
         Note::SteppedBack { vip } => info!(vip = name(plan, vip), "the VIP is free for others"),
         Note::Repaired { vip, times } => {
-            warn!(vip = name(plan, vip), times_a_minute = times, "somebody took the address off: it is back");
+            warn!(
+                vip = name(plan, vip),
+                times_a_minute = times,
+                "somebody took the address off, or changed it: it is as it should be"
+            );
         }
         Note::LinkChanged { vip, up: true } => {
             info!(vip = name(plan, vip), link = link(vip), "the link can serve")
@@ -82,7 +86,8 @@ fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
     }
 }
 
-fn why(cause: &Cause) -> String {
+/// A cause in words.
+pub fn why(cause: &Cause) -> String {
     match cause {
         Cause::Stopping => "asked to stop".into(),
         Cause::KeyGone => "its key is gone from etcd".into(),

@@ -19,7 +19,6 @@ mod defence;
 mod steps;
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::action::{Action, Cause, Note, Occasion, Wish};
 use super::event::{Generation, LeaseId, LinkId, Outcome, VipId};
@@ -27,7 +26,7 @@ use super::guards::{Guard, Guards};
 use super::picture::Picture;
 use super::record::{Key, candidate_key, naming_address};
 use super::session::Live;
-use super::timings::Schedule;
+use super::timings::{LINK_LOSSES_MOST, LINK_REST, Schedule};
 use crate::moment::Moment;
 use defence::Defence;
 use steps::BACKOFF_ALONE;
@@ -218,8 +217,9 @@ pub struct Contender {
     addresses: Vec<IpAddr>,
     named: IpAddr,
     link: Option<LinkId>,
-    /// When the link was last seen to go.
+    /// When the link was last seen to go, and how often that was without a long rest.
     link_lost_at: Moment,
+    link_losses: u32,
     state: State,
     generation: Generation,
     /// What the kernel was last told.
@@ -249,6 +249,7 @@ impl Contender {
             addresses,
             link: None,
             link_lost_at: Moment::default(),
+            link_losses: 0,
             state: State::Idle,
             generation: Generation(1),
             wish: Wish::Absent,
@@ -262,6 +263,16 @@ impl Contender {
             stranger: None,
             in_the_way: None,
         })
+    }
+
+    /// Which VIP.
+    pub fn id(&self) -> VipId {
+        self.id
+    }
+
+    /// Its addresses, which move as one.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
     }
 
     /// Where it stands.
@@ -318,15 +329,26 @@ impl Contender {
 
     // ---- facts ----
 
-    /// The link can serve, or cannot.
+    /// The link can serve, or cannot. The same one, told again, has another hardware address: whoever holds tells the
+    /// network anew.
     pub fn link(&mut self, link: Option<LinkId>, now: Moment, wants: &mut Wants) {
         if self.link.is_some() != link.is_some() {
             wants.tell(Note::LinkChanged { vip: self.id, up: link.is_some() });
         }
         if link.is_none() {
+            self.count_link_loss(now);
             self.link_lost_at = now;
+        } else if let (true, State::Holding { announcing, .. }) = (self.link == link, &mut self.state) {
+            *announcing = Announcing::anew(now);
         }
         self.link = link;
+    }
+
+    fn count_link_loss(&mut self, now: Moment) {
+        if self.link.is_some() {
+            let rested = now.since(self.link_lost_at) > LINK_REST;
+            self.link_losses = if rested { 1 } else { (self.link_losses + 1).min(LINK_LOSSES_MOST) };
+        }
     }
 
     /// A wish was settled. Late news of an older one falls on the floor.
@@ -346,9 +368,12 @@ impl Contender {
         if generation != self.generation || !matches!(self.state, State::Holding { .. }) {
             return;
         }
-        self.repairs.retain(|at| view.now.since(*at) <= view.live.timings.repair_window);
-        self.repairs.push(view.now);
-        wants.tell(Note::Repaired { vip: self.id, times: self.repairs.len() });
+        let t = &view.live.timings;
+        self.repairs.retain(|at| view.now.since(*at) <= t.repair_window);
+        if self.repairs.last().is_none_or(|last| view.now.since(*last) >= t.repair_burst) {
+            self.repairs.push(view.now);
+            wants.tell(Note::Repaired { vip: self.id, times: self.repairs.len() });
+        }
         if let State::Holding { announcing, .. } = &mut self.state {
             *announcing = Announcing::anew(view.now);
         }
@@ -387,12 +412,12 @@ impl Contender {
     pub fn deadline(&self, live: &Live, now: Moment) -> Option<Moment> {
         let t = &live.timings;
         match &self.state {
-            State::Idle if self.failures > 0 => {
-                let later = |after: Duration| Some(self.failed_at + after).filter(|at| *at > now);
-                let backoff = t.backoff(self.failures);
-                earliest([later(backoff.min(BACKOFF_ALONE)), later(backoff)])
+            State::Idle => {
+                let rests =
+                    [(self.failed_at, t.backoff(self.failures)), (self.link_lost_at, t.damping(self.link_losses))];
+                let ends = rests.iter().flat_map(|(at, rest)| [*at + (*rest).min(BACKOFF_ALONE), *at + *rest]);
+                ends.filter(|at| *at > now).min()
             }
-            State::Idle => None,
             State::Queued { .. } => self.in_the_way.map(|since| since + t.give_way_after),
             State::Standing { asked_at } => Some(*asked_at + t.retry),
             State::Proving(p) => {

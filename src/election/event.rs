@@ -235,7 +235,8 @@ pub enum Event {
         /// How many times, since this was last reported of him.
         times: u32,
     },
-    /// The VIP's link is up and carries (`Some`), or is down, without carrier or not there (`None`).
+    /// The VIP's link is up and carries (`Some`), or is down, without carrier or not there (`None`). Told again while it
+    /// is up: it has another hardware address.
     Link {
         /// Which VIP.
         vip: VipId,

@@ -114,6 +114,16 @@ impl Election {
         &self.contenders
     }
 
+    /// All that stands under the prefix, as the watch tells it.
+    pub fn picture(&self) -> &Picture {
+        &self.picture
+    }
+
+    /// What all keys begin with.
+    pub fn prefix(&self) -> &str {
+        &self.settings.prefix
+    }
+
     /// The session, as it stands.
     pub fn session(&self) -> &Session {
         &self.session

@@ -202,6 +202,14 @@ impl Picture {
         }
     }
 
+    /// The candidates that name any of these addresses, first to last.
+    pub fn candidates(&self, addresses: &[IpAddr]) -> Vec<&Entry> {
+        let names = |e: &&Entry| matches!(&e.record, Record::Candidate { addresses: named, .. } if named.iter().any(|a| addresses.contains(a)));
+        let mut all: Vec<&Entry> = self.entries.values().filter(names).collect();
+        all.sort_by_key(|e| e.create);
+        all
+    }
+
     /// The candidates that name this address, in no order.
     fn queue(&self, address: IpAddr) -> impl Iterator<Item = &Entry> {
         self.entries.values().filter(move |e| e.record.addresses().contains(&address))
@@ -235,6 +243,13 @@ impl Picture {
     /// Whether it is a candidate and no daemon's.
     fn is_stranger(&self, entry: &Entry, prefix: &str) -> bool {
         matches!(&entry.record, Record::Candidate { lease, .. } if self.node(&node_key(prefix, *lease)).is_none())
+    }
+
+    /// Whether the last one that stood first for one of these addresses ended with its owner's word; none: within the last
+    /// TTL nobody was seen to end.
+    pub fn last_end_worded(&self, addresses: &[IpAddr]) -> Option<bool> {
+        let ends = addresses.iter().filter_map(|a| self.ends.get(a)).flatten();
+        ends.max_by_key(|end| end.at).map(|end| end.worded)
     }
 
     /// How those ended that stood first for these addresses within the last TTL.

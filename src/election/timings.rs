@@ -31,6 +31,12 @@ pub const WORD_BOUND: Duration = Duration::from_secs(2);
 /// However pressing, and however short the lease, renewals go out no faster than this.
 pub const RENEW_PAUSE: Duration = Duration::from_millis(50);
 
+/// A link that was lost this long ago is taken for sound again.
+pub const LINK_REST: Duration = Duration::from_secs(60);
+
+/// Beyond this, more losses of a link change nothing.
+pub const LINK_LOSSES_MOST: u32 = 5;
+
 /// When the network is told of a VIP that was taken: more than once, because a frame may be lost and a switch may need a
 /// moment to learn.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -89,8 +95,13 @@ pub struct Timings {
     pub repair_limit: usize,
     /// See `repair_limit`.
     pub repair_window: Duration,
+    /// Repairs within so long after one that counted are still the same hand's: `ip address flush` looks again and again
+    /// until it finds nothing more.
+    pub repair_burst: Duration,
     /// The longest back-off after a cause on this node.
     pub backoff_most: Duration,
+    /// The longest rest after a link flapped.
+    pub damping_most: Duration,
 }
 
 impl Timings {
@@ -115,13 +126,21 @@ impl Timings {
             claim_told_every: 60_000 * MS,
             repair_limit: 10,
             repair_window: 60_000 * MS,
+            repair_burst: 100 * MS,
             backoff_most: 30_000 * MS,
+            damping_most: 5000 * MS,
         }
     }
 
     /// The same with another schedule of announcements.
     pub fn announcing(self, announce: Schedule) -> Self {
         Self { announce, ..self }
+    }
+
+    /// How long after its last loss a link that was lost so many times in a row has to serve before somebody stands on
+    /// it: 0 after the first one, then 1, 2, 4 and 5 s. Each turn on a link that flaps costs clients two moves.
+    pub fn damping(&self, losses: u32) -> Duration {
+        self.backoff(losses).min(self.damping_most)
     }
 
     /// Back-off after the given number of failures in a row: 0, 1, 2, 4 ... 30 s.
@@ -157,5 +176,7 @@ mod tests {
         let got: Vec<u64> = (1..9).map(|n| t.backoff(n).as_secs()).collect();
         assert_eq!(got, [0, 1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(t.backoff(u32::MAX).as_secs(), 30);
+        let damping: Vec<u64> = (0..=LINK_LOSSES_MOST).map(|n| t.damping(n).as_secs()).collect();
+        assert_eq!(damping, [0, 0, 1, 2, 4, 5]);
     }
 }

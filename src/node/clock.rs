@@ -8,9 +8,12 @@ use std::time::Duration;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId as Clock, clock_gettime};
 use tokio::io::unix::AsyncFd;
+use x509_cert::der::DateTime;
 
 use super::ready;
 use crate::moment::Moment;
+
+const DAY: u64 = 24 * 60 * 60;
 
 /// Now, on this node's boot-time clock.
 pub fn now() -> Moment {
@@ -18,10 +21,25 @@ pub fn now() -> Moment {
     Moment::from_nanos(t.tv_sec() * 1_000_000_000 + t.tv_nsec())
 }
 
-/// What the calendar says, since 1970: for the dates in certificates, and for nothing else. Anybody may set it.
+/// What the calendar says, since 1970: for the dates in certificates and in what people read, and for nothing else. Anybody may set it.
 pub fn calendar() -> Duration {
     let t = clock_gettime(Clock::CLOCK_REALTIME).expect("CLOCK_REALTIME always exists");
-    Duration::from_secs(u64::try_from(t.tv_sec()).unwrap_or(0))
+    Duration::new(u64::try_from(t.tv_sec()).unwrap_or(0), u32::try_from(t.tv_nsec()).unwrap_or(0))
+}
+
+/// The time of the calendar, in milliseconds since 1970. For people only.
+pub fn calendar_millis() -> u64 {
+    u64::try_from(calendar().as_millis()).unwrap_or(0)
+}
+
+/// A time of the calendar as the log has it: UTC, and with the date if that is a day ago. For people only.
+pub fn time_of_day(at: u64) -> String {
+    let seconds = at / 1000;
+    if seconds + DAY > calendar_millis() / 1000 {
+        let today = seconds % DAY;
+        return format!("{:02}:{:02}:{:02}Z", today / 3600, today / 60 % 60, today % 60);
+    }
+    DateTime::from_unix_duration(Duration::from_secs(seconds)).map_or_else(|e| e.to_string(), |date| date.to_string())
 }
 
 /// Waits for moments of `CLOCK_BOOTTIME`, so that a suspended machine is late by nothing when it wakes.

@@ -9,6 +9,7 @@
 
 mod converge;
 mod links;
+mod pulse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use super::clock::{Alarm, now};
-use super::kernel::Kernel;
+use super::kernel::{Kernel, chain};
 use super::netlink::{Monitor, News};
 use super::vlan::Missing;
 use crate::election::action::Wish;
@@ -29,9 +30,13 @@ use crate::moment::Moment;
 use converge::Kept;
 use links::{Extent, Links};
 pub use links::{LinkView, is_neighbour};
+pub use pulse::Pulse;
 
 /// When to try again what the kernel refused or did not answer: its word must come, if it can.
 pub const RETRY: Duration = Duration::from_millis(200);
+
+/// A link that every network namespace has.
+const LOOPBACK: LinkId = LinkId(1);
 
 /// How old a wish may be that puts an address for the first time: an order takes microseconds to get here.
 const FRESH: Duration = Duration::from_millis(100);
@@ -82,6 +87,7 @@ pub struct Keeper {
     vips: Vec<Kept>,
     wishes: watch::Receiver<Wishes>,
     events: mpsc::Sender<Event>,
+    pulse: Pulse,
 }
 
 /// What a waking is about.
@@ -118,10 +124,15 @@ impl Keeper {
         views: watch::Sender<BTreeMap<VipId, LinkView>>,
         missing: watch::Sender<BTreeSet<Missing>>,
     ) -> io::Result<Self> {
-        let (monitor, alarm) = (Monitor::open()?, Alarm::new()?);
+        let (monitor, alarm, pulse) = (Monitor::open()?, Alarm::new()?, Pulse::new(now()));
         let links = Links::new(&plan, views, missing);
         let vips = plan.into_iter().map(Kept::new).collect();
-        Ok(Self { kernel, monitor, alarm, links, vips, wishes, events })
+        Ok(Self { kernel, monitor, alarm, links, vips, wishes, events, pulse })
+    }
+
+    /// Tells whether it lives.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Keeps, until the wishes' sender or the events' receiver is dropped.
@@ -131,6 +142,7 @@ impl Keeper {
     pub async fn run(mut self) -> io::Result<()> {
         let mut look = EVERYTHING;
         while self.attend(look).await.is_ok() {
+            self.beat().await;
             let deadline = self.deadline();
             look = tokio::select! {
                 biased;
@@ -146,7 +158,19 @@ impl Keeper {
     }
 
     fn deadline(&self) -> Option<Moment> {
-        self.vips.iter().filter_map(Kept::next).chain(self.links.next()).min()
+        self.vips.iter().filter_map(Kept::next).chain(self.links.next()).chain([self.pulse.next()]).min()
+    }
+
+    /// Asks the kernel something now and then, though there is nothing to do, to know that it answers.
+    async fn beat(&mut self) {
+        if self.pulse.next() > now() {
+            return;
+        }
+        self.pulse.tried(now());
+        match self.kernel.link_by_id(LOOPBACK).await {
+            Ok(_) => self.pulse.beat(now()),
+            Err(e) => warn!("the kernel does not answer: {}", chain(&e)),
+        }
     }
 
     /// Looks at the links if need be, then makes every VIP agree with its latest wish.

@@ -200,7 +200,7 @@ mod tests {
 
     fn address(link: u32, ip: &str, mark: Option<u8>) -> Address {
         let (flags, preferred, valid) = (AddressFlags::Permanent, u32::MAX, u32::MAX);
-        Address { link: LinkId(link), ip: ip.parse().unwrap(), prefix: 24, mark, flags, preferred, valid }
+        Address { link: LinkId(link), ip: ip.parse().unwrap(), prefix: 24, mark, flags, preferred, valid, created: 0 }
     }
 
     #[test]

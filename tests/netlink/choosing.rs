@@ -97,6 +97,7 @@ fn a_selector_follows_the_device_and_not_the_name() {
         assert_eq!(w.settled().await, Outcome::Present, "as after any flap");
         // Another address, as under a bond: it stays as long as it exists.
         ip("link set moved address 06:00:00:00:00:01");
+        assert_eq!(w.link().await, Some(near), "told again");
         w.silent_for(Duration::from_millis(100)).await;
         // The same device again is another one.
         ip("link del moved");
@@ -164,7 +165,7 @@ fn a_port_is_taken_with_a_warning() {
         let (heard, _guard) = Heard::listen();
         let mut w = World::on(LinkChoice::named("eth0")).await;
         assert_eq!(w.link().await, Some(link_of("eth0").await));
-        let line = heard.one("clients do not reach a VIP on a port").await;
+        let line = heard.one("on a port an IPv4 VIP is reached only").await;
         assert!(line.contains(" WARN ") && line.contains("it belongs on br0"), "{line}");
     });
 }

@@ -2,6 +2,8 @@
 #![cfg(feature = "daemon")]
 
 #[cfg(test)]
+mod changing;
+#[cfg(test)]
 mod choosing;
 #[cfg(test)]
 mod heard;

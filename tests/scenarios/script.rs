@@ -121,7 +121,7 @@ impl Script {
             }
             ["lost", lease] => Event::LeaseLost { lease: id(lease) },
             ["revoked", lease] => Event::LeaseRevoked { lease: id(lease) },
-            ["link", "up"] => Event::Link { vip, link: Some(LinkId(2)) },
+            ["link", "up"] | ["link", "of-another-mac"] => Event::Link { vip, link: Some(LinkId(2)) },
             ["link", "down"] => Event::Link { vip, link: None },
             ["on"] => self.settled(Outcome::Present),
             ["off"] => self.settled(Outcome::Absent),

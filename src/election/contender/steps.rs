@@ -76,16 +76,14 @@ impl Contender {
             && self.link.is_some()
             && self.is_off()
             && view.live.allows(view.now, view.live.timings.least_hold)
-            && view.now >= self.failed_at + self.backoff(view)
+            && view.now >= self.failed_at + self.rest(view.live.timings.backoff(self.failures), view)
+            && view.now >= self.link_lost_at + self.rest(view.live.timings.damping(self.link_losses), view)
     }
 
-    fn backoff(&self, view: &View<'_>) -> Duration {
-        let backoff = view.live.timings.backoff(self.failures);
-        if view.picture.others_could_serve(view.live.lease, &self.addresses) {
-            backoff
-        } else {
-            backoff.min(BACKOFF_ALONE)
-        }
+    /// How long to rest before standing again, if that is how long the others shall have it.
+    fn rest(&self, rest: Duration, view: &View<'_>) -> Duration {
+        let others = rest > BACKOFF_ALONE && view.picture.others_could_serve(view.live.lease, &self.addresses);
+        if others { rest } else { rest.min(BACKOFF_ALONE) }
     }
 
     fn step_idle(&mut self, view: &View<'_>, wants: &mut Wants) {

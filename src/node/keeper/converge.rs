@@ -1,6 +1,7 @@
 //! One VIP: what the kernel has, what is wished, and the way from one to the other.
 
 mod absent;
+mod theirs;
 mod why;
 
 use std::collections::BTreeMap;
@@ -59,6 +60,8 @@ struct Held {
     link: LinkId,
     /// Until when the kernel keeps it, if it said that it has it.
     end: Option<Moment>,
+    /// When the kernel says it was put, if it was seen since.
+    created: Option<u32>,
 }
 
 /// How one round went.
@@ -162,7 +165,7 @@ impl Kept {
 
     /// Look, compare, put what is missing or due, read back.
     async fn round(&mut self, kernel: &mut Kernel, link: LinkId, fence: Moment, events: &mut Vec<Event>) -> Round {
-        let seen = match kernel.look(&self.vip.addresses).await {
+        let mut seen = match kernel.look(&self.vip.addresses).await {
             Ok(seen) => seen,
             Err(e) => {
                 self.unseen = true;
@@ -170,7 +173,9 @@ impl Kept {
             }
         };
         self.unseen = false;
+        self.know_again(&mut seen);
         if let Some(foreign) = seen.foreign.first() {
+            self.forget_replaced(&seen);
             self.say(Outcome::NotOurs(foreign.to_string()), events);
             return Round::Done;
         }
@@ -245,10 +250,12 @@ impl Kept {
         over: Over,
     ) -> Result<bool, Round> {
         let fresh = over == Over::Nothing;
-        let before = self.held.insert(ip, Held { link, end: None });
+        let before = self.held.get(&ip).copied();
+        let created = before.filter(|_| !fresh).and_then(|held| held.created);
+        self.held.insert(ip, Held { link, end: None, created });
         match kernel.put(link, ip, fence, over).await {
             Ok(Put::Done(end)) => {
-                self.held.insert(ip, Held { link, end: Some(end) });
+                self.held.insert(ip, Held { link, end: Some(end), created });
                 (self.lates, self.failures) = (0, 0);
                 Ok(true)
             }
@@ -328,11 +335,13 @@ impl Kept {
 
     /// Whether what was put fresh is there, and ours.
     async fn read_back(&mut self, kernel: &mut Kernel, link: LinkId, fresh: &[IpAddr]) -> bool {
-        let Ok(back) = kernel.look(fresh).await else { return false };
+        let Ok(mut back) = kernel.look(fresh).await else { return false };
         if let Some(a) = back.ours.first() {
             kernel.learn_from_put(a);
         }
-        fresh.iter().all(|ip| back.ours.iter().any(|a| a.ip == *ip && fits(a, link)))
+        self.know_again(&mut back);
+        let is_there = |a: &Address| fits(a, link) && (a.is_finite() || !guards::on(Guard::KernelLifetime));
+        fresh.iter().all(|ip| back.ours.iter().any(|a| a.ip == *ip && is_there(a)))
     }
 
     /// What was put before this moment does not make the next `Present` a repair.
@@ -387,7 +396,7 @@ impl Kept {
     }
 }
 
-/// Whether an address of ours is where and how it should be.
+/// Whether an address of ours is where it should be, and for itself alone. How long it lives is set right where it is.
 fn fits(a: &Address, link: LinkId) -> bool {
-    a.link == link && a.is_host() && (a.is_finite() || !guards::on(Guard::KernelLifetime))
+    a.link == link && a.is_host()
 }

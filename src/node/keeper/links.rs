@@ -36,6 +36,9 @@ pub struct LinkView {
     pub name: String,
 }
 
+/// A link that can serve, and its hardware address, which is what the network is told of.
+type Serving = (LinkId, [u8; 6]);
+
 /// How much is to be looked at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) enum Extent {
@@ -55,12 +58,14 @@ pub(super) struct Links {
     picks: Vec<Pick>,
     /// Whose VIP is on which.
     vips: Vec<(VipId, usize)>,
+    /// Those with an IPv6 address, which nobody reaches on a port.
+    with_ipv6: BTreeSet<VipId>,
     /// Whether there ever was a whole list.
     listed: bool,
     devices: Devices,
     subnets: Subnets,
     /// What was said last, for every VIP that anything was said for.
-    said: BTreeMap<VipId, Option<LinkId>>,
+    said: BTreeMap<VipId, Option<Serving>>,
     views: watch::Sender<BTreeMap<VipId, LinkView>>,
     missing: watch::Sender<BTreeSet<Missing>>,
     again: Option<Moment>,
@@ -81,8 +86,10 @@ impl Links {
             }
             vips.push((vip.id, at));
         }
+        let with_ipv6 =
+            plan.iter().filter(|vip| vip.addresses.iter().any(|ip| ip.is_ipv6())).map(|vip| vip.id).collect();
         let (devices, subnets, said) = (Devices::default(), Subnets::new(plan), BTreeMap::new());
-        Self { picks, vips, listed: false, devices, subnets, said, views, missing, again: None }
+        Self { picks, vips, with_ipv6, listed: false, devices, subnets, said, views, missing, again: None }
     }
 
     /// When to look again although nothing happened.
@@ -109,12 +116,13 @@ impl Links {
 
     /// The link of a VIP, if it can serve.
     pub(super) fn serving(&self, vip: VipId) -> Option<LinkId> {
-        self.link_of(vip).filter(|link| link.serves).map(|link| link.id)
+        self.usable(vip).map(|link| link.id)
     }
 
-    fn link_of(&self, vip: VipId) -> Option<&Link> {
+    fn usable(&self, vip: VipId) -> Option<&Link> {
         let (_, at) = self.vips.iter().find(|(of, _)| *of == vip)?;
-        self.picks[*at].link()
+        let pick = &self.picks[*at];
+        pick.link().filter(|link| link.serves && !(pick.is_port() && self.with_ipv6.contains(&vip)))
     }
 
     /// Looks at the links of the plan and gives the changes. What cannot be looked at stays as it was.
@@ -167,17 +175,19 @@ impl Links {
     fn changes(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         for (vip, at) in &self.vips {
-            let link = self.picks[*at].link().filter(|link| link.serves).map(|link| link.id);
+            let link = self.usable(*vip).map(|link| (link.id, link.mac));
             let said = self.said.get(vip).copied();
             if said == Some(link) {
                 continue;
             }
-            debug!(vip = vip.0, link = %self.picks[*at].choice(), id = ?link, "link changed");
-            // Another link than before: the first one is gone, and with it what was on it.
-            if said.flatten().is_some() && link.is_some() {
+            let (before, id) = (said.flatten().map(|(id, _)| id), link.map(|(id, _)| id));
+            debug!(vip = vip.0, link = %self.picks[*at].choice(), ?id, "link changed");
+            // Another link than before: the first one is gone, and with it what was on it. The same one under another
+            // hardware address is only told again.
+            if before.is_some() && id.is_some() && before != id {
                 events.push(Event::Link { vip: *vip, link: None });
             }
-            events.push(Event::Link { vip: *vip, link });
+            events.push(Event::Link { vip: *vip, link: id });
             self.said.insert(*vip, link);
         }
         events
@@ -190,7 +200,7 @@ impl Links {
     }
 
     fn view(&self, vip: VipId) -> Option<LinkView> {
-        let link = self.link_of(vip).filter(|link| link.serves)?;
+        let link = self.usable(vip)?;
         Some(LinkView { index: link.id, mac: link.mac, name: link.name.clone() })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
 
 use crate::election::event::LinkId;
 use crate::node::guards::{self, Guard};
@@ -34,6 +34,8 @@ pub struct Address {
     pub preferred: u32,
     /// How long the kernel keeps it, in seconds; `u32::MAX`: for ever.
     pub valid: u32,
+    /// When it was put, in hundredths of a second since boot. Whatever is changed about an address, this is not.
+    pub created: u32,
 }
 
 impl Address {
@@ -54,8 +56,14 @@ impl Address {
         // With a peer, `IFA_ADDRESS` is the peer's; `IFA_LOCAL`, if there is one, is always this node's.
         let ip = local.or(named)?;
         let link = LinkId(message.header.index);
-        let (preferred, valid) = cache.map_or((FOR_EVER, FOR_EVER), |c| (c.ifa_preferred, c.ifa_valid));
-        Some(Self { link, ip, prefix: message.header.prefix_len, mark, flags, preferred, valid })
+        let prefix = message.header.prefix_len;
+        let cache = cache.unwrap_or_else(|| {
+            let mut none = CacheInfo::default();
+            (none.ifa_preferred, none.ifa_valid) = (FOR_EVER, FOR_EVER);
+            none
+        });
+        let (preferred, valid, created) = (cache.ifa_preferred, cache.ifa_valid, cache.cstamp);
+        Some(Self { link, ip, prefix, mark, flags, preferred, valid, created })
     }
 
     /// Whether its mask covers this one address only.
@@ -156,6 +164,7 @@ mod tests {
             flags: AddressFlags::Noprefixroute | AddressFlags::Deprecated,
             preferred: 0,
             valid: 3,
+            created: 0,
         }
     }
 

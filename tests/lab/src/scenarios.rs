@@ -4,7 +4,9 @@
 mod beside;
 mod calm;
 mod certificates;
+mod changed;
 mod claimed;
+mod cuts;
 mod dual_stack;
 mod endpoints;
 mod etcd;
@@ -23,11 +25,13 @@ mod meddling;
 mod moves;
 mod shapes;
 mod silence;
+mod told;
 mod unit;
 mod upkeep;
 mod users;
 mod vlans;
 mod vm;
+mod vm_bond;
 mod vm_etcd;
 
 use crate::scenario::Scenario;
@@ -262,6 +266,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: meddling::fought,
     },
     Scenario {
+        name: "status",
+        about: "`vipd status` names the same holder on all nodes soon after a move; junk at its socket changes nothing",
+        run: told::status,
+    },
+    Scenario {
         name: "check-live",
         about: "`vipd check --live` names what would hurt a VIP here, who has it, and nothing where all is well",
         run: look::look,
@@ -294,7 +303,17 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "link-apart",
         about: "etcd is reachable another way: no link, no candidate; link gone, turn given up at once",
-        run: links::apart,
+        run: cuts::apart,
+    },
+    Scenario {
+        name: "link-same",
+        about: "etcd is on the VIP's link: a cut of 2 s costs 2 s and no move, one that lasts is as a lost node",
+        run: cuts::same,
+    },
+    Scenario {
+        name: "meddled",
+        about: "somebody gives the held address another life, flushes it, or puts his own beside it; another MAC",
+        run: changed::meddled,
     },
     Scenario {
         name: "add-refused",
@@ -350,6 +369,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "vm-vlan-moving",
         about: "VIPs on a card, on its VLAN and on a bond's VLAN of two machines: each moves without the others",
         run: vlans::moving,
+    },
+    Scenario {
+        name: "vm-bond",
+        about: "the holder's link is moved under a bond: off with the link, and said that it is a port now",
+        run: vm_bond::moved,
     },
     Scenario {
         name: "soak",

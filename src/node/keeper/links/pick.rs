@@ -21,6 +21,8 @@ pub(super) struct Pick {
     base: Option<LinkId>,
     /// The link that the VIPs go on, as it was at the last look.
     link: Option<Link>,
+    /// Whether that is a port of another link, which takes what arrives there.
+    is_port: bool,
     /// Links that were meant as well at the last look.
     others: Vec<LinkId>,
     missing: Option<Missing>,
@@ -33,12 +35,13 @@ enum Standing {
     Nothing,
     Several,
     NoVlan,
-    Chosen(LinkId),
+    /// This one, a port of that one.
+    Chosen(LinkId, Option<LinkId>),
 }
 
 impl Pick {
     pub(super) fn new(choice: LinkChoice) -> Self {
-        Self { choice, base: None, link: None, others: Vec::new(), missing: None, said: None }
+        Self { choice, base: None, link: None, is_port: false, others: Vec::new(), missing: None, said: None }
     }
 
     pub(super) fn choice(&self) -> &LinkChoice {
@@ -50,6 +53,11 @@ impl Pick {
         self.link.as_ref()
     }
 
+    /// Whether it is a port of a bond or a bridge.
+    pub(super) fn is_port(&self) -> bool {
+        self.is_port
+    }
+
     /// The VLAN that has no link.
     pub(super) fn missing(&self) -> Option<&Missing> {
         self.missing.as_ref()
@@ -58,7 +66,7 @@ impl Pick {
     /// When it wants to be looked at although nothing happened.
     pub(super) fn next(&self) -> Option<Moment> {
         match &self.said {
-            Some((Standing::Chosen(_), _)) | None => None,
+            Some((Standing::Chosen(..), _)) | None => None,
             Some((_, at)) => Some(*at + SAY_AGAIN),
         }
     }
@@ -85,7 +93,9 @@ impl Pick {
         let Some([base, link]) = self.chosen() else { return false };
         let (Some(base), Some(mut link)) = (now(base), now(link)) else { return false };
         let on_base = self.choice.vlan.is_none() || (link.parent == Some(base.id) && link.vlan == self.choice.vlan);
-        if !on_base || !self.choice.base.keeps(&base) {
+        // Whose port it is, is to be said, for which the others are to be known.
+        let same_port = self.link.as_ref().is_some_and(|before| before.port_of == link.port_of);
+        if !on_base || !same_port || !self.choice.base.keeps(&base) {
             return false;
         }
         link.device = self.link.take().and_then(|before| before.device);
@@ -116,25 +126,21 @@ impl Pick {
     }
 
     fn choose_on(&mut self, base: &Link, links: &[Link]) {
-        let Some(id) = self.choice.vlan else {
-            self.link = Some(base.clone());
-            return self.say(Standing::Chosen(base.id), links, &[base]);
-        };
-        if let Some(vlan) = vlan_of(links, base.id, id) {
-            self.link = Some(vlan.clone());
-            return self.say(Standing::Chosen(vlan.id), links, &[vlan]);
+        let on = self.choice.vlan.map_or(Some(base), |id| vlan_of(links, base.id, id));
+        if let Some(link) = on {
+            self.link = Some(link.clone());
+            self.is_port = taken_by(link, links).is_some();
+            return self.say(Standing::Chosen(link.id, link.port_of), links, &[link]);
         }
+        let Some(id) = self.choice.vlan else { return };
         self.missing = Some(Missing { parent: base.id, parent_name: base.name.clone(), id });
         self.say(Standing::NoVlan, links, &[base]);
     }
 
-    /// What arrives at a port goes on to the link that it is a port of, and finds no address there. Not so in a VRF, which
-    /// only sorts links.
     fn warn_of_port(&self, link: &Link, links: &[Link]) {
-        let of = links.iter().find(|of| Some(of.id) == link.port_of);
-        if let Some(of) = of.filter(|of| of.kind != "vrf") {
+        if let Some(of) = taken_by(link, links) {
             let link = describe(link, links, None);
-            warn!(wanted = %self.choice, "the link is {link}: clients do not reach a VIP on a port; it belongs on {}", of.name);
+            warn!(wanted = %self.choice, "the link is {link}: on a port an IPv4 VIP is reached only while arp_ignore is 0, an IPv6 one not at all, so it is not put there; it belongs on {}", of.name);
         }
     }
 
@@ -153,7 +159,7 @@ impl Pick {
         let now = now();
         let is_news = match &self.said {
             Some((before, _)) if *before != standing => true,
-            Some((Standing::Chosen(_), _)) => false,
+            Some((Standing::Chosen(..), _)) => false,
             Some((_, at)) => now.since(*at) >= SAY_AGAIN,
             None => true,
         };
@@ -179,7 +185,7 @@ impl Pick {
                 let on = about.first().map_or_else(String::new, |base| describe(base, links, by));
                 info!(%wanted, "{on} has no link for the VLAN yet: vipd creates one");
             }
-            Standing::Chosen(_) => {
+            Standing::Chosen(..) => {
                 let Some(link) = about.first() else { return };
                 self.warn_of_port(link, links);
                 let link = describe(link, links, by);
@@ -191,4 +197,10 @@ impl Pick {
             }
         }
     }
+}
+
+/// The link that takes what arrives at this one, its port, which then finds no address there: the node still answers ARP
+/// for it as for any address it has, unless it is told not to, but no neighbour solicitation. A VRF only sorts links.
+fn taken_by<'l>(link: &Link, links: &'l [Link]) -> Option<&'l Link> {
+    links.iter().find(|of| Some(of.id) == link.port_of && of.kind != "vrf")
 }

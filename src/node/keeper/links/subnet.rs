@@ -117,9 +117,9 @@ mod tests {
             ("fd01::1", 0, "fd00::15", true),
             ("192.168.1.10", 24, "fd00::15", false),
         ] {
-            let (flags, preferred, valid) = (AddressFlags::empty(), 0, 0);
+            let (flags, preferred, valid, created) = (AddressFlags::empty(), 0, 0, 0);
             let (link, ip) = (LinkId(1), ip.parse().unwrap());
-            let address = Address { link, ip, prefix, mark: None, flags, preferred, valid };
+            let address = Address { link, ip, prefix, mark: None, flags, preferred, valid, created };
             assert_eq!(is_neighbour(&address, vip.parse().unwrap()), is, "{address} {vip}");
         }
     }

@@ -64,9 +64,11 @@ pub(super) fn hand_delete(lab: &Context) -> Result<()> {
     world.all_stand(VIP)?;
     let probe = world.probe(VIP)?;
     let (mut gap, mut outage) = (Figures::default(), Figures::default());
-    // Not more: many times a minute is a reason to give the turn up, and another scenario.
-    for _ in 0..lab.rounds(2, 3) {
-        clock::sleep(Duration::from_secs(1));
+    let rounds = lab.rounds(2, 20);
+    // Many times a minute is a reason to give the turn up, and another scenario.
+    let pace = Duration::from_millis(if rounds > 10 { 6500 } else { 1000 });
+    for _ in 0..rounds {
+        clock::sleep(pace);
         let from = clock::now();
         Fault::Delete(holder, VIP).hit(&mut world)?;
         let back = world.monitor.wait(Duration::from_secs(5), |timeline| timeline.came(VIP, from, None));

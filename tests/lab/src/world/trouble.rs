@@ -41,6 +41,15 @@ impl World {
         node.ns.run(|| shell::output(&mut check))
     }
 
+    /// What `vipd status --json` prints on a node, whatever its exit code.
+    pub(crate) fn status(&self, vipd: &std::path::Path, node: NodeIndex) -> Result<String> {
+        let node = &self.nodes[node];
+        let mut status = Command::new(vipd);
+        status.args(["status", "--json", "--config"]).arg(&node.config);
+        let answer = node.ns.run(|| status.output().context("start `vipd status`"))?;
+        Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+    }
+
     /// Deletes a link of a node, whatever hangs on it.
     pub(crate) fn delete_link(&self, node: NodeIndex, link: &str) -> Result<()> {
         self.nodes[node].ns.ip(&format!("link del {link}"))

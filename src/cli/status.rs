@@ -1,0 +1,82 @@
+//! `vipd status`: what the daemon on this node knows, asked over its control socket.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::config::Config;
+use crate::daemon::control::{self, Answer, Request};
+use crate::node::clock::time_of_day;
+use crate::status::{Health, Status, page};
+
+/// How long the daemon may take.
+const BOUND: Duration = Duration::from_secs(5);
+/// The longest answer: hundreds of VIPs with their queues.
+const LONGEST: u64 = 16 * 1024 * 1024;
+/// How often `--watch` asks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Clears a terminal and goes to its top.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// What to print, and how often.
+#[derive(clap::Args)]
+pub(super) struct How {
+    /// One line of JSON (format 1) instead of text
+    #[arg(long)]
+    json: bool,
+    /// Again every second, until interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Asks and prints; the exit code tells the health.
+pub(super) fn report(config: &Config, how: &How) -> anyhow::Result<ExitCode> {
+    let socket = control::path(&config.runtime_dir);
+    loop {
+        let status = ask(&socket)?;
+        print(&status, how)?;
+        if !how.watch {
+            return Ok(code(status.health()));
+        }
+        std::thread::sleep(EVERY);
+    }
+}
+
+fn ask(socket: &Path) -> anyhow::Result<Status> {
+    let mut stream = UnixStream::connect(socket).with_context(|| {
+        format!("cannot ask the daemon at {} (does it run here? it is root's and its group's)", socket.display())
+    })?;
+    stream.set_read_timeout(Some(BOUND))?;
+    stream.set_write_timeout(Some(BOUND))?;
+    let mut request = serde_json::to_vec(&Request::Status)?;
+    request.push(b'\n');
+    stream.write_all(&request)?;
+    let mut line = String::new();
+    BufReader::new(stream.take(LONGEST)).read_line(&mut line).context("the daemon did not answer")?;
+    match serde_json::from_str(&line).context("the daemon's answer is not understood")? {
+        Answer::Status(status) => Ok(status),
+        Answer::Error(why) => bail!("the daemon says: {why}"),
+    }
+}
+
+fn print(status: &Status, how: &How) -> anyhow::Result<()> {
+    let mut text = if how.json { serde_json::to_string(status)? + "\n" } else { page(status, &time_of_day) };
+    if how.watch && !how.json {
+        text.insert_str(0, CLEAR);
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn code(health: Health) -> ExitCode {
+    match health {
+        Health::Healthy => ExitCode::SUCCESS,
+        Health::Degraded => ExitCode::from(3),
+        Health::NobodyHolds => ExitCode::from(4),
+    }
+}

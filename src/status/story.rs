@@ -1,0 +1,119 @@
+//! What happened to each VIP of late: who came to stand first, when and why.
+//!
+//! Fed with the election's notes and looked at after each fact. It is for people: it decides nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::Move;
+use super::snapshot::own_lease;
+use crate::election::action::{Cause, Note};
+use crate::election::contender::Contender;
+use crate::election::event::{LeaseId, Record, VipId};
+use crate::election::machine::Election;
+use crate::moment::Moment;
+
+/// How many moves of each VIP are remembered.
+const KEPT: usize = 8;
+
+/// The story of all VIPs.
+#[derive(Debug, Default)]
+pub struct Story {
+    vips: BTreeMap<VipId, OfVip>,
+}
+
+#[derive(Debug, Default)]
+struct OfVip {
+    /// Who stands first, by create revision and lease; none before the first look.
+    first: Option<Option<First>>,
+    since: Option<u64>,
+    moves: VecDeque<Move>,
+    /// Why this node let go last, until somebody else stands first.
+    let_go: Option<String>,
+    /// When this node's turn came.
+    turn: Option<Moment>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct First {
+    create: i64,
+    lease: LeaseId,
+    node: String,
+}
+
+impl Story {
+    /// Something is told to people.
+    pub fn note(&mut self, note: &Note, words: impl Fn(&Cause) -> String, now: Moment) {
+        match note {
+            Note::TurnCame { vip, .. } => self.vip(*vip).turn = Some(now),
+            Note::LetGo { vip, cause, .. } => self.vip(*vip).let_go = Some(words(cause)),
+            Note::Took { vip } => {
+                let of = self.vip(*vip);
+                let took = of.turn.take().map(|turn| now.since(turn).as_millis());
+                if let (Some(newest), Some(took)) = (of.moves.front_mut(), took) {
+                    newest.took_ms = Some(u64::try_from(took).unwrap_or(u64::MAX));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A fact was handled: `at` by the calendar, in milliseconds since 1970.
+    pub fn look(&mut self, election: &Election, at: u64) {
+        if !election.picture().is_known() {
+            return;
+        }
+        for contender in election.contenders() {
+            let first = first(election, contender);
+            let of = self.vip(contender.id());
+            match &of.first {
+                Some(before) if *before == first => {}
+                before => {
+                    let known = of.first.is_some();
+                    let worded = election.picture().last_end_worded(contender.addresses());
+                    let before = before.as_ref().and_then(Option::as_ref);
+                    let why = why(before, of.let_go.as_deref(), own_lease(election), worded);
+                    of.first = Some(first.clone());
+                    if known {
+                        of.moved(first, why, at);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Since when who stands first does, and the last moves, newest first.
+    pub(super) fn of(&self, vip: VipId) -> (Option<u64>, Vec<Move>) {
+        self.vips.get(&vip).map_or((None, Vec::new()), |of| (of.since, of.moves.iter().cloned().collect()))
+    }
+
+    fn vip(&mut self, vip: VipId) -> &mut OfVip {
+        self.vips.entry(vip).or_default()
+    }
+}
+
+impl OfVip {
+    fn moved(&mut self, to: Option<First>, why: String, at: u64) {
+        (self.since, self.let_go) = (Some(at), None);
+        self.moves.push_front(Move { at, to: to.map(|first| first.node), why, took_ms: None });
+        self.moves.truncate(KEPT);
+    }
+}
+
+fn first(election: &Election, contender: &Contender) -> Option<First> {
+    let all = election.picture().candidates(contender.addresses());
+    all.into_iter().find_map(|entry| match &entry.record {
+        Record::Candidate { lease, who, .. } => Some(First { create: entry.create, lease: *lease, node: who.clone() }),
+        Record::Node { .. } | Record::Ignored(_) => None,
+    })
+}
+
+/// Why the one before stands first no more, as far as this node knows.
+fn why(before: Option<&First>, let_go: Option<&str>, own: Option<LeaseId>, worded: Option<bool>) -> String {
+    match (before, let_go, worded) {
+        (None, ..) => "nobody stood before".into(),
+        (Some(first), Some(cause), _) if own == Some(first.lease) => format!("this node let go: {cause}"),
+        (Some(First { node, .. }), _, Some(true)) => format!("{node} gave it up in order"),
+        (Some(First { node, .. }), _, Some(false)) => format!("{node}'s key is gone without its word: it was lost"),
+        (Some(First { node, .. }), _, None) => format!("{node} is gone from the queue"),
+    }
+}
