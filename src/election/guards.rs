@@ -13,6 +13,8 @@ pub enum Guard {
     PairRead,
     /// The read must come from the renewal's raft term.
     PairTerm,
+    /// Past the fence a pair counts only by a read of everything.
+    ReadPastFence,
     /// The key is given back only when the address is off, in the kernel's word.
     OffBeforeRelease,
     /// Without the kernel's word nothing is given back: the session ends, and with it, later, the lease.

@@ -3,7 +3,9 @@
 //! The fence is the moment after which this node must not have any VIP. It moves forward only by a *counted pair*: a
 //! renewal, and a linearizable read sent after its answer, from the same cluster in the same raft term, that agrees
 //! with what the watch has told. A renewal alone proves nothing: a stalled leader acknowledges renewals while another
-//! one leads, and some servers acknowledge revoked leases.
+//! one leads, and some servers acknowledge revoked leases. Past the fence that short read proves nothing either: a backup
+//! may have been restored and its store grown back to the very count and revision that are known. Then everything is
+//! read, at once, and the pair counts by that.
 
 use std::time::Duration;
 
@@ -53,7 +55,7 @@ pub struct Live {
     pub renew_at: Moment,
     /// When the last renewal was ordered; the lease may live for a TTL from then.
     pub renewed_at: Moment,
-    /// A pair whose read disagrees with the watch, for now.
+    /// A pair whose read disagrees with the watch, for now, or that came past the fence.
     unproven: Option<Unproven>,
     /// The owner's words of this session.
     released: Vec<Released>,
@@ -74,9 +76,9 @@ struct Unproven {
 pub enum Counted {
     /// It moved the fence.
     Yes,
-    /// The read disagrees with the watch: it may count later.
+    /// Not as far as is known: it may count later.
     NotYet,
-    /// It proves nothing.
+    /// It proves nothing: the term is another one.
     No,
 }
 
@@ -108,6 +110,11 @@ impl Live {
         self.fence.is_none_or(|fence| fence <= now)
     }
 
+    /// Whether there was a fence and it is past.
+    pub fn is_past_fence(&self, now: Moment) -> bool {
+        self.fence.is_some_and(|fence| fence <= now)
+    }
+
     /// From a renewal that is sent now to the next one.
     pub fn renew_after(&self, now: Moment) -> Duration {
         let t = &self.timings;
@@ -125,64 +132,91 @@ impl Live {
         if pair.renewed.term != pair.read.header.term && guards.on(Guard::PairTerm) {
             return Counted::No;
         }
-        // A node that was silent past its fence may meanwhile have got another history, whose revisions have grown to those
-        // that its picture ends with: then only a read of everything tells.
-        let blind = self.fence.is_some_and(|fence| fence <= now) && guards.on(Guard::OneHistory);
-        if !blind && picture.agrees_with(&pair.read) || !guards.on(Guard::PairRead) {
+        if !self.needs_full_read(guards, now) && picture.agrees_with(&pair.read) || !guards.on(Guard::PairRead) {
             self.unproven = None;
             self.count(&pair, guards, now);
             return Counted::Yes;
+        }
+        // An answer that was held up for so long that it saves nothing must not keep a newer pair waiting.
+        if self.fence_by(&pair, guards, now) <= now {
+            return Counted::NotYet;
         }
         // While a full read is on its way the older pair waits for it: the newer one was answered too late for that.
         match &mut self.unproven {
             Some(waiting) if waiting.asked => {}
             Some(waiting) => waiting.pair = pair,
-            None => {
-                let since = if blind { now - self.timings.deaf_after } else { now };
-                self.unproven = Some(Unproven { pair, since, asked: false });
-            }
+            None => self.unproven = Some(Unproven { pair, since: now, asked: false }),
         }
         Counted::NotYet
+    }
+
+    /// Whether this node was silent for so long that it may not have noticed another history.
+    fn needs_full_read(&self, guards: &Guards, now: Moment) -> bool {
+        self.is_past_fence(now) && guards.on(Guard::ReadPastFence)
     }
 
     /// The watch told more: perhaps it agrees now.
     pub fn recheck(&mut self, picture: &Picture, guards: &Guards, now: Moment) {
         if let Some(pair) = self.unproven.as_ref().map(|u| u.pair)
+            && !self.needs_full_read(guards, now)
             && picture.agrees_with(&pair.read)
-            && (self.fence.is_none_or(|fence| fence > now) || !guards.on(Guard::OneHistory))
         {
             self.unproven = None;
             self.count(&pair, guards, now);
         }
     }
 
-    /// All was read anew: that read is the proof, if it was sent after the renewal's answer.
-    pub fn proven_by_read(&mut self, sent_at: Moment, header: Header, guards: &Guards, now: Moment) {
+    /// All was read anew, and the picture is what it said. That read is the proof, if it was sent after the renewal's
+    /// answer; or else the pair's own, if it agrees with it and no fence's time has gone by since.
+    pub fn proven_by_read(
+        &mut self,
+        sent_at: Moment,
+        header: Header,
+        picture: &Picture,
+        guards: &Guards,
+        now: Moment,
+    ) -> Counted {
         self.heard_at = self.heard_at.max(Some(sent_at));
-        // One that was under way before proves nothing; another one is.
-        let sent_since = |waiting: &mut Unproven| sent_at >= waiting.pair.answered_at || !waiting.asked;
-        let Some(waiting) = self.unproven.take_if(sent_since) else { return };
-        let same = header.cluster == waiting.pair.renewed.cluster && header.term == waiting.pair.renewed.term;
-        if sent_at >= waiting.pair.answered_at && same {
-            self.count(&waiting.pair, guards, now);
+        let Some(Unproven { pair, asked, .. }) = self.unproven.take() else { return Counted::NotYet };
+        let same = header.cluster == pair.renewed.cluster && header.term == pair.renewed.term;
+        let is_after = sent_at >= pair.answered_at;
+        let is_recent = now < sent_at + self.lasts(pair.ttl);
+        if same && (is_after || is_recent && picture.agrees_with(&pair.read)) {
+            self.count(&pair, guards, now);
+            return Counted::Yes;
         }
+        if is_after {
+            return Counted::No;
+        }
+        // It was under way before; the one that was asked for is still to come.
+        self.unproven = asked.then_some(Unproven { pair, since: now, asked });
+        Counted::NotYet
+    }
+
+    /// From a renewal's sending to the fence.
+    fn lasts(&self, ttl: Duration) -> Duration {
+        self.timings.ttl.min(ttl).checked_sub(self.timings.margin).unwrap_or_default()
+    }
+
+    /// Where this pair puts the fence.
+    fn fence_by(&self, pair: &Pair, guards: &Guards, now: Moment) -> Moment {
+        let from = if guards.on(Guard::CountFromSend) { pair.sent_at } else { now };
+        let more = if guards.on(Guard::Fence) { Duration::ZERO } else { pair.ttl * 100 };
+        from + self.lasts(pair.ttl) + more
     }
 
     fn count(&mut self, pair: &Pair, guards: &Guards, now: Moment) {
-        let ttl = self.timings.ttl.min(pair.ttl);
-        let from = if guards.on(Guard::CountFromSend) { pair.sent_at } else { now };
-        let mut lasts = ttl.checked_sub(self.timings.margin).unwrap_or_default();
-        if !guards.on(Guard::Fence) {
-            lasts += ttl * 100;
-        }
-        self.fence = self.fence.max(Some(from + lasts));
+        self.fence = self.fence.max(Some(self.fence_by(pair, guards, now)));
         self.counted_at = self.counted_at.max(Some(pair.sent_at));
         self.proven_at = Some(now);
     }
 
-    /// When a disagreement is old enough to read everything anew, unless that was ordered.
-    pub fn deaf_at(&self) -> Option<Moment> {
-        self.unproven.as_ref().filter(|u| !u.asked).map(|u| u.since + self.timings.deaf_after)
+    /// When everything is to be read anew for the pair that waits, unless that was ordered: when it has disagreed with the
+    /// watch for long enough, and past the fence at once.
+    pub fn read_due(&self) -> Option<Moment> {
+        let waiting = self.unproven.as_ref().filter(|u| !u.asked)?;
+        let deaf_at = waiting.since + self.timings.deaf_after;
+        Some(self.fence.map_or(deaf_at, |fence| deaf_at.min(fence.max(waiting.since))))
     }
 
     /// The full read was ordered.
