@@ -435,7 +435,7 @@ impl Election {
                 }
                 if live.read_due().is_some_and(|at| now >= at) {
                     live.asked_for_read();
-                    // Past the fence the watch need not be deaf.
+                    // Past the fence everything is read in any case.
                     if !live.is_past_fence(now) {
                         wants.tell(Note::WatchDeaf);
                     }

@@ -5,7 +5,7 @@
 //! with what the watch has told. A renewal alone proves nothing: a stalled leader acknowledges renewals while another
 //! one leads, and some servers acknowledge revoked leases. Past the fence that short read proves nothing either: a backup
 //! may have been restored and its store grown back to the very count and revision that are known. Then everything is
-//! read, at once, and the pair counts by that.
+//! read, at once, and only beside that read a pair counts.
 
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub struct Live {
     pub proven_at: Option<Moment>,
     /// When the newest read that was answered was sent: etcd was reachable after that.
     pub heard_at: Option<Moment>,
+    /// When the newest full read was sent.
+    read_at: Option<Moment>,
     /// When the next renewal is due.
     pub renew_at: Moment,
     /// When the last renewal was ordered; the lease may live for a TTL from then.
@@ -63,7 +65,7 @@ pub struct Live {
     pub record_at: Option<Moment>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Unproven {
     pair: Pair,
     since: Moment,
@@ -92,6 +94,7 @@ impl Live {
             counted_at: None,
             proven_at: None,
             heard_at: None,
+            read_at: None,
             renew_at: now,
             renewed_at: sent_at,
             unproven: None,
@@ -132,33 +135,36 @@ impl Live {
         if pair.renewed.term != pair.read.header.term && guards.on(Guard::PairTerm) {
             return Counted::No;
         }
-        if !self.needs_full_read(guards, now) && picture.agrees_with(&pair.read) || !guards.on(Guard::PairRead) {
+        if !self.is_blind(guards, now) && picture.agrees_with(&pair.read) || !guards.on(Guard::PairRead) {
             self.unproven = None;
             self.count(&pair, guards, now);
             return Counted::Yes;
         }
-        // An answer that was held up for so long that it saves nothing must not keep a newer pair waiting.
-        if self.fence_by(&pair, guards, now) <= now {
-            return Counted::NotYet;
-        }
-        // While a full read is on its way the older pair waits for it: the newer one was answered too late for that.
-        match &mut self.unproven {
-            Some(waiting) if waiting.asked => {}
-            Some(waiting) => waiting.pair = pair,
-            None => self.unproven = Some(Unproven { pair, since: now, asked: false }),
-        }
+        self.unproven = Some(match self.unproven {
+            // While a full read is on its way the older pair waits for it: the newer one was answered too late for that.
+            // But not one that is too old by now: it may have been held up for seconds.
+            Some(waiting) if waiting.asked && !self.is_too_old(&waiting.pair, guards, now) => waiting,
+            Some(waiting) if !waiting.asked => Unproven { pair, ..waiting },
+            Some(_) | None => Unproven { pair, since: now, asked: false },
+        });
         Counted::NotYet
     }
 
-    /// Whether this node was silent for so long that it may not have noticed another history.
-    fn needs_full_read(&self, guards: &Guards, now: Moment) -> bool {
-        self.is_past_fence(now) && guards.on(Guard::ReadPastFence)
+    /// From when on a short read proves nothing: since the newest counted pair, or full read, this node heard nothing for
+    /// so long that it may not have noticed another history.
+    fn blind_from(&self) -> Option<Moment> {
+        let read = self.read_at.map(|at| at + self.lasts(self.timings.ttl));
+        self.fence.max(read).filter(|_| self.fence.is_some())
+    }
+
+    fn is_blind(&self, guards: &Guards, now: Moment) -> bool {
+        self.blind_from().is_some_and(|from| from <= now) && guards.on(Guard::ReadPastFence)
     }
 
     /// The watch told more: perhaps it agrees now.
     pub fn recheck(&mut self, picture: &Picture, guards: &Guards, now: Moment) {
         if let Some(pair) = self.unproven.as_ref().map(|u| u.pair)
-            && !self.needs_full_read(guards, now)
+            && !self.is_blind(guards, now)
             && picture.agrees_with(&pair.read)
         {
             self.unproven = None;
@@ -167,7 +173,7 @@ impl Live {
     }
 
     /// All was read anew, and the picture is what it said. That read is the proof, if it was sent after the renewal's
-    /// answer; or else the pair's own, if it agrees with it and no fence's time has gone by since.
+    /// answer.
     pub fn proven_by_read(
         &mut self,
         sent_at: Moment,
@@ -177,19 +183,20 @@ impl Live {
         now: Moment,
     ) -> Counted {
         self.heard_at = self.heard_at.max(Some(sent_at));
-        let Some(Unproven { pair, asked, .. }) = self.unproven.take() else { return Counted::NotYet };
+        self.read_at = self.read_at.max(Some(sent_at));
+        let Some(Unproven { pair, asked, .. }) = self.unproven else { return Counted::NotYet };
         let same = header.cluster == pair.renewed.cluster && header.term == pair.renewed.term;
-        let is_after = sent_at >= pair.answered_at;
-        let is_recent = now < sent_at + self.lasts(pair.ttl);
-        if same && (is_after || is_recent && picture.agrees_with(&pair.read)) {
+        if sent_at >= pair.answered_at {
+            self.unproven = None;
+            if !same {
+                return Counted::No;
+            }
             self.count(&pair, guards, now);
             return Counted::Yes;
         }
-        if is_after {
-            return Counted::No;
-        }
-        // It was under way before; the one that was asked for is still to come.
-        self.unproven = asked.then_some(Unproven { pair, since: now, asked });
+        // It was under way before. The one that was asked for is still to come, but the pair's own read may agree now.
+        self.recheck(picture, guards, now);
+        self.unproven = self.unproven.filter(|_| asked);
         Counted::NotYet
     }
 
@@ -205,6 +212,11 @@ impl Live {
         from + self.lasts(pair.ttl) + more
     }
 
+    /// Whether nothing can be put by this pair any more.
+    fn is_too_old(&self, pair: &Pair, guards: &Guards, now: Moment) -> bool {
+        self.fence_by(pair, guards, now) < now + self.timings.least_hold
+    }
+
     fn count(&mut self, pair: &Pair, guards: &Guards, now: Moment) {
         self.fence = self.fence.max(Some(self.fence_by(pair, guards, now)));
         self.counted_at = self.counted_at.max(Some(pair.sent_at));
@@ -212,11 +224,11 @@ impl Live {
     }
 
     /// When everything is to be read anew for the pair that waits, unless that was ordered: when it has disagreed with the
-    /// watch for long enough, and past the fence at once.
+    /// watch for long enough; at once where a short read proves nothing.
     pub fn read_due(&self) -> Option<Moment> {
-        let waiting = self.unproven.as_ref().filter(|u| !u.asked)?;
+        let waiting = self.unproven.filter(|u| !u.asked)?;
         let deaf_at = waiting.since + self.timings.deaf_after;
-        Some(self.fence.map_or(deaf_at, |fence| deaf_at.min(fence.max(waiting.since))))
+        Some(self.blind_from().map_or(deaf_at, |from| deaf_at.min(from.max(waiting.since))))
     }
 
     /// The full read was ordered.

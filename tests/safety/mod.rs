@@ -34,8 +34,8 @@ mod world;
 use std::io::Write;
 
 use crate::election::guards::Guard;
-use case::{Case, Spec};
-use faults::{Fault, Planned, SECOND, Step, Trouble, Whom};
+use case::{Case, Rough, Spec};
+use faults::{Fault, MS, Planned, SECOND, Step, Trouble, Whom};
 use runs::{Found, run};
 use verdict::{Kind, Wrong};
 use world::{Telling, Terms, World};
@@ -243,31 +243,33 @@ fn giving_way_is_missed() {
     must_miss(Guard::GivesWay, Kind::NotHealed, Trouble::Only(&[Fault::Stop(HOLDER), Fault::LinkDown(HOLDER)]));
 }
 
+/// A revision was lost with the backup, and another one came in its place: a short read agrees with what was known.
+fn grown_back(seed: u64) -> Case {
+    let plan = |at, fault, chance| Planned { at, lasts: 0, fault, chance };
+    Case {
+        seed,
+        nodes: vec![
+            Spec { id: 0, vips: vec![vec![100], vec![101]] },
+            Spec { id: 1, vips: vec![vec![101], vec![100]] },
+            Spec { id: 2, vips: vec![vec![100]] },
+        ],
+        rough: vec![Rough::Late, Rough::Twice, Rough::Waits, Rough::Drift, Rough::Rotates],
+        lasts: 0,
+        faults: vec![
+            plan(3 * SECOND, Fault::BackUp, 0),
+            plan(11_500 * MS, Fault::Restore, 929),
+            plan(14_800 * MS, Fault::StallLeader, 0),
+            plan(15 * SECOND, Fault::Overwrite, 552),
+        ],
+    }
+}
+
 #[test]
 fn a_restored_backup_that_grew_to_what_was_known_is_noticed() {
-    // A revision was lost with the backup, and another one came in its place: a short read agrees with what was known.
-    for seed in 1..2000 {
-        must_be_right(Case {
-            seed,
-            nodes: vec![
-                Spec { id: 0, vips: vec![vec![100], vec![101]] },
-                Spec { id: 1, vips: vec![vec![101], vec![100]] },
-                Spec { id: 2, vips: vec![vec![100]] },
-            ],
-            rough: vec![
-                case::Rough::Late,
-                case::Rough::Twice,
-                case::Rough::Waits,
-                case::Rough::Drift,
-                case::Rough::Rotates,
-            ],
-            lasts: 0,
-            faults: vec![
-                Planned { at: 3 * SECOND, lasts: 0, fault: Fault::BackUp, chance: 0 },
-                Planned { at: 11_500 * faults::MS, lasts: 0, fault: Fault::Restore, chance: 929 },
-                Planned { at: 14_800 * faults::MS, lasts: 0, fault: Fault::StallLeader, chance: 0 },
-                Planned { at: 15 * SECOND, lasts: 0, fault: Fault::Overwrite, chance: 552 },
-            ],
-        });
-    }
+    let seeds = 1..300;
+    seeds.clone().for_each(|seed| must_be_right(grown_back(seed)));
+    // Such a world is too rare for chance to find it.
+    let terms = Terms { without: Some(Guard::ReadPastFence), judges: Some(Kind::TwoHolders), ..Terms::STRICT };
+    let is_missed = |seed| World::new(grown_back(seed), terms.clone()).run().wrong.is_some();
+    assert!(seeds.into_iter().any(is_missed), "nothing misses it");
 }
