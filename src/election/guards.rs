@@ -13,7 +13,7 @@ pub enum Guard {
     PairRead,
     /// The read must come from the renewal's raft term.
     PairTerm,
-    /// Past the fence a pair counts only by a read of everything.
+    /// Past the fence a pair counts only beside a read of everything.
     ReadPastFence,
     /// The key is given back only when the address is off, in the kernel's word.
     OffBeforeRelease,

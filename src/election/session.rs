@@ -80,7 +80,7 @@ pub enum Counted {
     Yes,
     /// Not as far as is known: it may count later.
     NotYet,
-    /// It proves nothing: the term is another one.
+    /// It proves nothing: the term is another one, or the cluster.
     No,
 }
 
