@@ -240,6 +240,10 @@ impl Election {
             }
             return;
         }
+        let is_another = self.picture.is_of_another_history(header.revision, &entries);
+        if is_another && self.settings.guards.on(Guard::OneHistory) {
+            return self.another_history(now, wants);
+        }
         let ignored = self.picture.read(header.revision, entries, now);
         tell_ignored(ignored, wants);
         match &mut self.session {

@@ -243,6 +243,26 @@ fn giving_way_is_missed() {
     must_miss(Guard::GivesWay, Kind::NotHealed, Trouble::Only(&[Fault::Stop(HOLDER), Fault::LinkDown(HOLDER)]));
 }
 
+#[test]
+fn a_restored_backup_that_undoes_a_hand_is_noticed() {
+    // The first key was written over; who took that for good had the address under the nose of the key that was back.
+    let node = |id| Spec { id, vips: vec![vec![100]] };
+    let plan = |at, lasts, fault, chance| Planned { at: at * SECOND, lasts: lasts * SECOND, fault, chance };
+    must_be_right(Case {
+        seed: 2,
+        nodes: (0..5).map(node).collect(),
+        rough: vec![],
+        lasts: 0,
+        faults: vec![
+            plan(4, 5, Fault::Wordless(HOLDER), 0),
+            plan(8, 0, Fault::BackUp, 0),
+            plan(9, 0, Fault::Overwrite, 399),
+            plan(12, 3, Fault::LoseQuorum, 0),
+            plan(14, 0, Fault::Restore, 390),
+        ],
+    });
+}
+
 /// A revision was lost with the backup, and another one came in its place: a short read agrees with what was known.
 fn grown_back(seed: u64) -> Case {
     let plan = |at, fault, chance| Planned { at, lasts: 0, fault, chance };
