@@ -65,6 +65,13 @@ impl Guards {
     /// All guards but this one.
     #[cfg(test)]
     pub fn without(guard: Guard) -> Self {
-        Self { off: std::collections::BTreeSet::from([guard]) }
+        Self::default().nor(guard)
+    }
+
+    /// And without this one.
+    #[cfg(test)]
+    pub fn nor(mut self, guard: Guard) -> Self {
+        self.off.insert(guard);
+        self
     }
 }

@@ -54,3 +54,12 @@ fn the_read_past_the_fence_is_missed() {
     assert!(!on(&Script::play(story)));
     assert!(on(&Script::play_with(story, Guards::without(Guard::ReadPastFence))));
 }
+
+/// And for the revision that went back: past the fence the other guards notice most of such a backup, and before it this one.
+#[test]
+fn one_history_is_missed() {
+    let story = include_str!("restored-backup.txt");
+    let ends = |told: &str| told.contains("SessionEnded { lease: lease a1, cause: AnotherHistory }");
+    assert!(ends(&Script::play(story)));
+    assert!(!ends(&Script::play_with(story, Guards::without(Guard::OneHistory))));
+}
