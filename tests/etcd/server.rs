@@ -234,9 +234,19 @@ impl Drop for Cluster {
 }
 
 impl Member {
-    /// Freezes the member: its connections stay open and silent.
+    /// Freezes the member: its connections stay open and silent. Returns when all its threads stand still.
     pub(crate) fn freeze(&self) {
         kill(self.pid(), Signal::SIGSTOP).unwrap();
+        let stands = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+        let all_stand = || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            // One that ended meanwhile answers nothing, either.
+            let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+            stats.into_iter().all(stands)
+        };
+        while !all_stand() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub(crate) fn thaw(&self) {

@@ -74,13 +74,14 @@ fn another_lifetime_is_put_right_in_place_and_counts_as_a_repair() {
 #[test]
 fn a_lifetime_beyond_a_near_fence_costs_the_address() {
     alone(|| async {
-        let (_w, _) = held_for(1900).await;
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        // Two whole seconds of life at once, of which less than one is left then: no top-up that a busy machine may miss.
+        let (_w, _) = held_for(2150).await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
         assert_eq!(addresses(&[V4, V6]).await.len(), 2);
         ip("address change 10.9.0.9 dev eth0 valid_lft forever preferred_lft forever");
         tokio::time::sleep(TICKS).await;
-        let left = addresses(&[V4, V6]).await;
-        assert!(left.len() == 1 && left[0].ip.is_ipv6(), "{left:?}");
+        // Both: the addresses of one VIP are there together or not at all.
+        assert_eq!(addresses(&[V4, V6]).await, []);
     });
 }
 

@@ -1,22 +1,42 @@
 //! What the daemon logs, heard by a test on its own thread.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
-use tracing::subscriber::DefaultGuard;
+thread_local! {
+    /// Who listens to this thread.
+    static EAR: RefCell<Option<Heard>> = const { RefCell::new(None) };
+}
 
 /// What was logged so far, without colours.
 #[derive(Clone, Default)]
 pub(crate) struct Heard(Arc<Mutex<Vec<u8>>>);
 
+/// Ends the listening when it is dropped.
+pub(crate) struct Listening;
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        EAR.with_borrow_mut(|ear| *ear = None);
+    }
+}
+
 impl Heard {
-    /// Listens to this thread for as long as the guard lives.
-    pub(crate) fn listen() -> (Self, DefaultGuard) {
+    /// Listens to this thread for as long as the second lives.
+    ///
+    /// One subscriber for all threads and for good: those of single threads that come and go at once make `tracing` forget
+    /// now and then that anybody listens.
+    pub(crate) fn listen() -> (Self, Listening) {
+        static FOR_ALL: Once = Once::new();
+        FOR_ALL.call_once(|| {
+            let here = || EAR.with_borrow(|ear| ear.clone().unwrap_or_default());
+            tracing_subscriber::fmt().with_writer(here).with_ansi(false).init();
+        });
         let heard = Self::default();
-        let to = heard.clone();
-        let lines = tracing_subscriber::fmt().with_writer(move || to.clone()).with_ansi(false).finish();
-        (heard, tracing::subscriber::set_default(lines))
+        EAR.with_borrow_mut(|ear| *ear = Some(heard.clone()));
+        (heard, Listening)
     }
 
     fn all(&self) -> String {

@@ -98,7 +98,7 @@ fn another_mac(lab: &Context, world: &World, probe: &Probe, rounds: usize) -> Re
     }
     let changes = world.monitor.timeline().changes(VIP, started);
     ensure!(changes.is_empty(), "it was off, or elsewhere: {changes:?}");
-    lab.say(row("another MAC, to neighbour entry", &turned));
+    lab.say(row("another MAC, to the client", &turned));
     lab.say(row("  client outage", &outage));
     lab.row("holder's link gets another MAC", &Tally { outage, ..Tally::default() }, "announced anew, nothing moves")
 }
