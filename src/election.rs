@@ -9,7 +9,8 @@
 //! # The story
 //! 1. A *session* begins with a lease ([`session`]). Every TTL/10 it is renewed, and a linearizable read sent after the
 //!    answer proves that the renewal reached the leader: a *counted pair*. Each one moves the *fence*: the moment the
-//!    renewal was **sent** + TTL - margin. Past the fence this node must not have any VIP.
+//!    renewal was **sent** + TTL - margin. Past the fence this node must not have any VIP, and the next pair counts only
+//!    beside a read of everything: nobody knows what became of etcd meanwhile.
 //! 2. For every VIP a [`contender`] *stands*: it creates a key under the lease, if there is a link that can serve (one
 //!    that flapped rests first). Create revisions make the *queue* ([`picture`]), as in etcd's own
 //!    `concurrency.Election`. Being first in it is the *turn*. A VIP of several addresses (a dual-stack *group*) stands

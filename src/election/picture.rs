@@ -84,6 +84,13 @@ impl Picture {
         ignored
     }
 
+    /// Whether this read, which is not older than the picture, has a key as it was before it was last written: within one
+    /// history that cannot be.
+    pub fn is_of_another_history(&self, revision: i64, entries: &[Entry]) -> bool {
+        let known = |e: &Entry| self.entries.get(&e.key).filter(|old| old.create == e.create);
+        revision >= self.revision && entries.iter().any(|e| known(e).is_some_and(|old| e.modified < old.modified))
+    }
+
     /// One revision's changes. Revisions that the picture has already are old news. Returns the keys that are newly
     /// ignored.
     pub fn change(&mut self, revision: i64, changes: Vec<Change>, now: Moment, ttl: Duration) -> Vec<Ignored> {

@@ -252,11 +252,12 @@ fn settings(text: &str, guards: Guards) -> Settings {
 }
 
 /// `10.0.0.9/a1@12` is a candidate, `10.0.0.9+fd00::9/a1@12` one of a group under its key's name, `.nodes/a1@12` a node's
-/// record (with `!` behind it: leaving).
+/// record (with `!` behind it: leaving). `10.0.0.9/a1@12~15` was last written at 15.
 fn entry(text: &str) -> Entry {
     let (name, create) = text.split_once('@').unwrap();
     let (create, leaving) = create.strip_suffix('!').map_or((create, false), |c| (c, true));
-    let create = create.parse().unwrap();
+    let (create, modified) = create.split_once('~').unwrap_or((create, create));
+    let (create, modified) = (create.parse().unwrap(), modified.parse().unwrap());
     let (group, lease) = name.split_once('/').unwrap();
     let record = match group {
         ".nodes" => Record::Node { lease: id(lease), record: NodeRecord { leaving, ..NodeRecord::default() } },
@@ -266,7 +267,7 @@ fn entry(text: &str) -> Entry {
         }
     };
     let named = naming_address(record.addresses()).map_or_else(|| group.to_owned(), |ip| ip.to_string());
-    Entry { key: full(&format!("{named}/{lease}")), create, modified: create, record }
+    Entry { key: full(&format!("{named}/{lease}")), create, modified, record }
 }
 
 /// `LEASE=KEY@CREATE`: the record of that lease says the word for that candidate.
