@@ -4,34 +4,42 @@
 //! claim comes first because nobody may touch addresses without it; left-overs come before etcd because they need not
 //! wait for it. The links of VLANs that vipd created go last, when nothing of ours is on them any more. Stop is the election's affair ([`crate::election`]); when it says `Finish`, everything is dropped.
 
+mod auditor;
 mod claim;
 pub mod control;
 mod driver;
+mod measures;
 mod memory;
 mod release;
+mod scrape;
 mod service;
 pub mod tell;
 mod vlans;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
 use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use auditor::Auditor;
 pub use claim::{Claim, ClaimError};
 use control::{Ask, Control};
 use driver::Driver;
 pub use driver::End;
+use measures::Measures;
 use memory::Memory;
 pub use release::release;
+use scrape::{Scrape, Source};
 use service::Service;
 use vlans::Vlans;
 
 use crate::config::Config;
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
+use crate::metrics::metrics;
 use crate::node::announce::Announcer;
 use crate::node::clock::now;
 use crate::node::conflict::Prober;
@@ -74,17 +82,39 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     }
     let (wishes, wished) = watch::channel(Wishes::new());
     let ((show, views), (miss, missing)) = (watch::channel(BTreeMap::new()), watch::channel(BTreeSet::new()));
+    let there = kernel.there();
     let keeper = Keeper::new(kernel, kept(&plan), wished, report.clone(), show, miss)?;
-    let service = Service::new(keeper.pulse(), now());
+    let pulse = keeper.pulse();
+    let service = Service::new(pulse.clone(), now());
     let mut keeper = tokio::spawn(keeper.run());
     let vlans = Vlans::start(&plan, missing);
     let (election, first) = Election::start(settings(&config), &plan, now());
     let (prober, lookout) = (Prober::new(report.clone()), Lookout::start(report));
-    let (_control, asks) = listen(&config.runtime_dir);
+    let (happened, audit, page) = metrics(&config.node, VERSION, now());
+    let measures = Measures::new(happened, &plan);
+    tokio::spawn(Auditor::new(audit, measures.claims(), there)?.run());
+    let (ask, asks) = mpsc::channel(control::WAITING);
+    let _control = listen(&config.runtime_dir, ask.clone());
+    let source = Source { asks: ask, page, outlook: etcd.outlook(), pulse, readiness: service.readiness() };
+    let _scrape = config.metrics.map(|at| Scrape::start(at, source)).transpose()?;
     let (announcer, story) = (Announcer::new(), Story::default());
     let node = config.node.clone();
-    let driver =
-        Driver { node, plan, events, wishes, views, etcd, announcer, prober, lookout, memory, service, story, asks };
+    let driver = Driver {
+        node,
+        plan,
+        events,
+        wishes,
+        views,
+        etcd,
+        announcer,
+        prober,
+        lookout,
+        memory,
+        service,
+        story,
+        measures,
+        asks,
+    };
     info!(node = config.node, version = VERSION, vips = driver.plan.vips.len(), "vipd runs");
     let end = tokio::select! {
         end = driver.run(election, first) => end.context("the daemon's timer or signals broke")?,
@@ -98,14 +128,9 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
 }
 
 /// Without it the VIPs are held all the same; it is said, and nobody can ask.
-fn listen(runtime_dir: &Path) -> (Option<Control>, mpsc::Receiver<Ask>) {
-    match Control::start(runtime_dir) {
-        Ok((control, asks)) => (Some(control), asks),
-        Err(e) => {
-            error!("there is no control socket, so `vipd status` cannot ask: {e}");
-            (None, mpsc::channel(1).1)
-        }
-    }
+fn listen(runtime_dir: &Path, asks: mpsc::Sender<Ask>) -> Option<Control> {
+    let failed = |e: &io::Error| error!("there is no control socket, so `vipd status` cannot ask: {e}");
+    Control::start(runtime_dir, asks).inspect_err(failed).ok()
 }
 
 fn settings(config: &Config) -> Settings {

@@ -55,6 +55,10 @@ fn summary(config: &Config) -> String {
     if config.on_conflict != plain.on_conflict {
         lines.push(format!("on conflict {:?}", config.on_conflict));
     }
+    if config.metrics != plain.metrics {
+        let at = config.metrics.map_or("nowhere".into(), |at| format!("at {at}"));
+        lines.push(format!("metrics {at}"));
+    }
     if config.runtime_dir != plain.runtime_dir {
         lines.push(format!("runtime directory {}", config.runtime_dir.display()));
     }
@@ -151,11 +155,13 @@ fn the_reference_shows_the_defaults() {
     let etcd = Etcd { vips: with.etcd.vips.clone(), ..without.etcd };
     assert_eq!((with.etcd, with.lease, with.runtime_dir), (etcd, without.lease, without.runtime_dir));
     assert_eq!((with.announce, with.on_conflict), (without.announce, without.on_conflict));
+    assert_eq!(with.metrics, without.metrics);
     let etcd =
         ["endpoints:", "discover:", "tls:", "ca:", "cert:", "key:", "serverName:", "user:", "passwordFile:", "prefix:"];
     let selector = ["deviceSelector:", "physical:", "driver:", "busPath:", "permanentAddr:", "hardwareAddr:", "pciID:"];
     let announce = ["announce:", "schedule:", "refresh:", "onConflict:"];
-    let vipd = ["node:", "etcd:", "lease:", "ttl:", "margin:", "groups:", "addresses:", "runtimeDir:"];
+    let vipd =
+        ["node:", "etcd:", "lease:", "ttl:", "margin:", "groups:", "addresses:", "metrics:", "listen:", "runtimeDir:"];
     for key in vipd.iter().chain(&etcd).chain(&selector).chain(&announce) {
         assert!(text.contains(key), "{key} is not in the reference");
     }

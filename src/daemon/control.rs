@@ -28,7 +28,7 @@ const BOUND: Duration = Duration::from_secs(5);
 /// Who may be connected at once.
 const CLIENTS: usize = 16;
 /// Requests that wait for the loop.
-const WAITING: usize = 4;
+pub(super) const WAITING: usize = 4;
 
 /// Where the socket is.
 pub fn path(runtime_dir: &Path) -> PathBuf {
@@ -67,11 +67,11 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Listens; the loop's requests come out at the other end.
+    /// Listens; the loop's requests go into `asks`.
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub(super) fn start(runtime_dir: &Path) -> io::Result<(Self, mpsc::Receiver<Ask>)> {
+    pub(super) fn start(runtime_dir: &Path, asks: mpsc::Sender<Ask>) -> io::Result<Self> {
         let path = path(runtime_dir);
         // Of an earlier life: this daemon has the claim, so nobody listens there.
         match std::fs::remove_file(&path) {
@@ -80,9 +80,8 @@ impl Control {
         }
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-        let (asks, asked) = mpsc::channel(WAITING);
         let serving = tokio::spawn(serve(listener, asks)).abort_handle();
-        Ok((Self { path, serving }, asked))
+        Ok(Self { path, serving })
     }
 }
 
@@ -181,6 +180,11 @@ mod tests {
         serde_json::from_str(&line).map_err(|e| format!("{e}: {line:?}"))
     }
 
+    fn start(place: &Place) -> (Control, mpsc::Receiver<Ask>) {
+        let (asks, asked) = mpsc::channel(WAITING);
+        (Control::start(&place.0, asks).unwrap(), asked)
+    }
+
     fn status() -> Status {
         let etcd = crate::status::Session::Asking;
         Status { format: 1, node: "cp-1".into(), version: "test".into(), etcd, vips: Vec::new() }
@@ -189,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_answered_and_the_socket_is_for_owner_and_group_alone() {
         let place = Place::new("answered");
-        let (control, mut asks) = Control::start(&place.0).unwrap();
+        let (control, mut asks) = start(&place);
         let mode = std::fs::metadata(path(&place.0)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o660);
         tokio::spawn(async move {
@@ -206,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_understood_never_reaches_the_loop() {
         let place = Place::new("junk");
-        let (_control, mut asks) = Control::start(&place.0).unwrap();
+        let (_control, mut asks) = start(&place);
         let long = vec![b'x'; 100_000];
         let deep = [b"[".repeat(4000), b"\n".to_vec()].concat();
         for request in [
@@ -230,8 +234,8 @@ mod tests {
     #[tokio::test]
     async fn a_loop_that_is_busy_is_an_answer_and_an_old_socket_is_no_hindrance() {
         let place = Place::new("busy");
-        std::mem::forget(Control::start(&place.0).unwrap());
-        let (_control, asks) = Control::start(&place.0).unwrap();
+        std::mem::forget(start(&place));
+        let (_control, asks) = start(&place);
         drop(asks);
         let answer = ask(&place, b"{\"command\":\"status\"}\n").await.unwrap();
         assert!(matches!(answer, Answer::Error(why) if why.contains("busy")));
