@@ -12,7 +12,7 @@ use super::VERSION;
 use super::control::Ask;
 use super::memory::Memory;
 use super::service::Service;
-use super::tell;
+use super::tell::{self, Teller};
 use crate::election::action::{Action, Occasion, Wish};
 use crate::election::contender::earliest;
 use crate::election::event::{Event, LeaseId, LinkId, VipId};
@@ -57,6 +57,8 @@ pub struct Driver {
     pub service: Service,
     /// What happened, for people.
     pub story: Story,
+    /// What happens, in the log.
+    pub teller: Teller,
     /// What is asked over the control socket.
     pub asks: mpsc::Receiver<Ask>,
 }
@@ -187,7 +189,7 @@ impl Driver {
                 }
                 Action::Tell(note) => {
                     self.story.note(&note, tell::why, at);
-                    tell::tell(note, &self.plan, &self.views.borrow());
+                    self.teller.tell(note, &self.plan, &self.views.borrow(), at);
                 }
                 Action::Finish { clean } => end = Some(if clean { End::Clean } else { End::Unfinished }),
                 Action::GrantLease

@@ -1,16 +1,85 @@
 //! Notes of the election as log lines. INFO is a transition, WARN is "look today", ERROR is "wake up".
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::election::action::{Cause, Note};
 use crate::election::event::VipId;
+use crate::moment::Moment;
 use crate::node::keeper::LinkView;
 use crate::plan::Plan;
 
-/// Tells people.
-pub fn tell(note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>) {
+/// How often a cause on this node that lasts is told. Meanwhile the VIP stands, fails and steps back many times, and all of
+/// that says nothing new.
+const TELL: Duration = Duration::from_secs(60);
+
+/// Tells people what happens, and what lasts only now and then.
+#[derive(Debug, Default)]
+pub struct Teller {
+    lasting: BTreeMap<VipId, Lasting>,
+}
+
+/// A cause on this node for which a VIP failed.
+#[derive(Debug)]
+struct Lasting {
+    cause: Cause,
+    told_at: Moment,
+    /// How often it failed for it since.
+    times: u32,
+}
+
+impl Teller {
+    /// Tells it, unless it is the same trouble again.
+    pub fn tell(&mut self, note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>, now: Moment) {
+        if self.is_as_before(&note, now) {
+            debug!(?note, "as before");
+        } else {
+            tell(note, plan, links);
+        }
+    }
+
+    fn is_as_before(&mut self, note: &Note, now: Moment) -> bool {
+        match note {
+            Note::LetGo { vip, cause, .. } | Note::LeftQueue { vip, cause } => self.fails(*vip, cause, now),
+            Note::Queued { vip, .. }
+            | Note::TurnCame { vip, .. }
+            | Note::SteppedBack { vip }
+            | Note::SomebodyAnswers { vip, .. } => self.lasting.get(vip).is_some_and(|l| l.times > 0),
+            Note::Took { vip } => {
+                self.lasting.remove(vip);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn fails(&mut self, vip: VipId, cause: &Cause, now: Moment) -> bool {
+        if !is_of_this_node(cause) {
+            self.lasting.remove(&vip);
+            return false;
+        }
+        match self.lasting.get_mut(&vip) {
+            Some(lasting) if lasting.cause == *cause => {
+                lasting.times += 1;
+                if now.since(lasting.told_at) < TELL {
+                    return true;
+                }
+                lasting.told_at = now;
+            }
+            _ => drop(self.lasting.insert(vip, Lasting { cause: cause.clone(), told_at: now, times: 0 })),
+        }
+        false
+    }
+}
+
+/// What another try does not mend by itself.
+fn is_of_this_node(cause: &Cause) -> bool {
+    matches!(cause, Cause::PutFailed(_) | Cause::NotOurs(_) | Cause::Fought | Cause::Answered(_))
+}
+
+fn tell(note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>) {
     let link = |vip: VipId| link(plan, links, vip);
     match note {
         Note::SessionBegan { .. } | Note::SessionEnded { .. } => session(note),
@@ -36,6 +105,9 @@ pub fn tell(note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>) {
             warn!(vip = name(plan, vip), by, times, "another host claims the VIP that is held here: announced again");
         }
         Note::LetGo { vip, cause, kept_place } => let_go(&name(plan, vip), &cause, kept_place),
+        Note::LeftQueue { vip, cause } if is_of_this_node(&cause) => {
+            error!(vip = name(plan, vip), "leaves the queue without having taken the VIP: {}", why(&cause));
+        }
         Note::LeftQueue { vip, cause } => info!(vip = name(plan, vip), "leaves the queue: {}", why(&cause)),
         Note::SteppedBack { vip } => info!(vip = name(plan, vip), "the VIP is free for others"),
         Note::Repaired { vip, times } => {
@@ -116,4 +188,42 @@ pub fn name(plan: &Plan, vip: VipId) -> String {
 fn link(plan: &Plan, links: &BTreeMap<VipId, LinkView>, vip: VipId) -> String {
     let name = links.get(&vip).map(|link| link.name.clone());
     name.or_else(|| plan.get(vip).map(|planned| planned.link.to_string())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIP: VipId = VipId(0);
+
+    fn told(teller: &mut Teller, note: Note, second: u64) -> bool {
+        !teller.is_as_before(&note, Moment::default() + Duration::from_secs(second))
+    }
+
+    fn fails(what: &str) -> Note {
+        Note::LeftQueue { vip: VIP, cause: Cause::PutFailed(what.into()) }
+    }
+
+    #[test]
+    fn a_cause_that_lasts_is_told_once_a_minute_and_another_one_at_once() {
+        let mut teller = Teller::default();
+        let queued = || Note::Queued { vip: VIP, behind: 0 };
+        assert!(told(&mut teller, queued(), 0) && told(&mut teller, fails("no IPv6"), 0));
+        assert!(told(&mut teller, queued(), 0), "after a first failure the next try is news");
+        assert!(!told(&mut teller, fails("no IPv6"), 0), "not twice within milliseconds");
+        assert!(!told(&mut teller, queued(), 1) && !told(&mut teller, fails("no IPv6"), 1));
+        assert!(told(&mut teller, Note::Queued { vip: VipId(1), behind: 0 }, 1), "of another VIP");
+        assert!(told(&mut teller, fails("no IPv6"), 61) && !told(&mut teller, fails("no IPv6"), 62));
+        assert!(told(&mut teller, fails("no memory"), 63));
+        assert!(told(&mut teller, queued(), 63));
+    }
+
+    #[test]
+    fn who_holds_begins_anew() {
+        let mut teller = Teller::default();
+        assert!(told(&mut teller, fails("x"), 0) && !told(&mut teller, fails("x"), 1));
+        assert!(told(&mut teller, Note::Took { vip: VIP }, 2) && told(&mut teller, fails("x"), 3));
+        let link_down = Note::LeftQueue { vip: VIP, cause: Cause::LinkDown };
+        assert!(told(&mut teller, link_down.clone(), 4) && told(&mut teller, link_down, 5));
+    }
 }

@@ -411,10 +411,8 @@ impl Election {
 
     fn step_back(&mut self, wants: &mut Wants) {
         let Session::Live(live) = &mut self.session else { return };
-        for StepBack { key, create, word } in std::mem::take(&mut wants.step_back) {
-            if word {
-                live.release(Released { key: key.clone(), create });
-            }
+        for StepBack { key, create, parting } in std::mem::take(&mut wants.step_back) {
+            live.say(parting, Released { key: key.clone(), create });
             let record = live.record(&self.settings.node, &self.settings.version, self.stop != Stop::No);
             wants.actions.push(Action::StepBack { key, create, lease: live.lease, record });
         }
