@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use crate::election::action::{Cause, Note};
-use crate::election::event::VipId;
+use crate::election::event::{Answer, VipId};
 use crate::moment::Moment;
 use crate::node::keeper::LinkView;
 use crate::plan::Plan;
@@ -92,14 +92,20 @@ fn tell(note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>) {
             info!(vip = name(plan, vip), "the turn has come: {next}");
         }
         Note::Took { vip } => info!(vip = name(plan, vip), link = link(vip), "holds the VIP"),
-        Note::TookLoudly { vip, by } => {
+        Note::TookLoudly { vip, by: Answer::Host(by) } => {
             error!(
                 vip = name(plan, vip),
                 by, "somebody still answers for the VIP a whole TTL after its turn: taking it all the same"
             );
         }
-        Note::SomebodyAnswers { vip, by } => {
+        Note::TookLoudly { vip, by: Answer::NotAsked(why) } => {
+            error!(vip = name(plan, vip), "taking the VIP without having asked the network for a whole TTL: {why}");
+        }
+        Note::SomebodyAnswers { vip, by: Answer::Host(by) } => {
             warn!(vip = name(plan, vip), by, "another host still answers for the VIP: not taking it for now");
+        }
+        Note::SomebodyAnswers { vip, by: Answer::NotAsked(why) } => {
+            warn!(vip = name(plan, vip), "the network cannot be asked whether somebody has the VIP: {why}");
         }
         Note::Claimed { vip, by, times } => {
             warn!(vip = name(plan, vip), by, times, "another host claims the VIP that is held here: announced again");
@@ -169,7 +175,10 @@ pub fn why(cause: &Cause) -> String {
         Cause::PutFailed(what) => format!("the address cannot be put: {what}"),
         Cause::NotOurs(what) => format!("the address is on this node and not ours: {what}"),
         Cause::Fought => "somebody keeps taking the address off".into(),
-        Cause::Answered(by) => format!("another host answers for it: {by}"),
+        Cause::Answered(Answer::Host(by)) => format!("another host answers for it: {by}"),
+        Cause::Answered(Answer::NotAsked(why)) => {
+            format!("the network could not be asked whether somebody has it: {why}")
+        }
         Cause::Fruitless => "one TTL without holding".into(),
         Cause::AnotherHistory => "etcd's data is of another history (restored, or another cluster)".into(),
         Cause::NoKernelWord => "the kernel does not confirm that an address is off".into(),

@@ -21,7 +21,7 @@ mod steps;
 use std::net::IpAddr;
 
 use super::action::{Action, Cause, Note, Occasion, Wish};
-use super::event::{Generation, LeaseId, LinkId, Outcome, VipId};
+use super::event::{Answer, Generation, LeaseId, LinkId, Outcome, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::Picture;
 use super::record::{Key, candidate_key, naming_address};
@@ -209,8 +209,8 @@ pub struct Proving {
     /// Somebody stood first and ended without a word (else: a first claim, as far as we know).
     lost: bool,
     probe: Probe,
-    /// Who answered last.
-    answered: Option<String>,
+    /// What came of the last probes that did not end in silence.
+    answered: Option<Answer>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -391,7 +391,7 @@ impl Contender {
     }
 
     /// Probes were answered by somebody, or by nobody.
-    pub fn probed(&mut self, round: u64, by: Option<String>, view: &View<'_>, wants: &mut Wants) {
+    pub fn probed(&mut self, round: u64, by: Option<Answer>, view: &View<'_>, wants: &mut Wants) {
         let State::Proving(p) = &mut self.state else { return };
         if round != self.round || !matches!(p.probe, Probe::Out { .. }) {
             return;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::election::action::{Action, Note, Occasion, Wish};
 use crate::election::contender::OnConflict;
 use crate::election::event::{
-    Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Record, ShortRead, VipId,
+    Answer, Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Record, ShortRead, VipId,
 };
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
@@ -135,7 +135,8 @@ impl Script {
             ["silence"] => Event::ProbeSilent { vip, round: self.round },
             ["claimed", "by", who] => Event::Claimed { vip, by: (*who).into(), times: 1 },
             ["claimed", "by", who, times] => Event::Claimed { vip, by: (*who).into(), times: times.parse().unwrap() },
-            ["answer"] => Event::ProbeAnswered { vip, round: self.round, by: "02:00:00:00:00:01".into() },
+            ["cannot-ask"] => Event::ProbeAnswered { vip, round: self.round, by: Answer::NotAsked("no right".into()) },
+            ["answer"] => Event::ProbeAnswered { vip, round: self.round, by: Answer::Host("02:00:00:00:00:01".into()) },
             ["stop"] => Event::Stop,
             ["stop-now"] => Event::StopNow,
             ["tick"] => Event::Tick,
