@@ -71,6 +71,8 @@ enum Command {
         how: status::How,
     },
     /// Say what would be done on this node, and what it lacks; change nothing
+    ///
+    /// Exit codes: 0 for a good config, whatever is lacking or found; 78 for one that is refused.
     Check {
         #[command(flatten)]
         config: ConfigFile,

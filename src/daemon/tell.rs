@@ -8,7 +8,7 @@ use tracing::{debug, error, info, warn};
 use crate::election::action::{Cause, Note};
 use crate::election::event::{Answer, VipId};
 use crate::moment::Moment;
-use crate::node::keeper::LinkView;
+use crate::node::keeper::{LinkState, LinkStates};
 use crate::plan::Plan;
 
 /// How often a cause on this node that lasts is told. Meanwhile the VIP stands, fails and steps back many times, and all of
@@ -32,7 +32,7 @@ struct Lasting {
 
 impl Teller {
     /// Tells it, unless it is the same trouble again.
-    pub fn tell(&mut self, note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>, now: Moment) {
+    pub fn tell(&mut self, note: Note, plan: &Plan, links: &LinkStates, now: Moment) {
         if self.is_as_before(&note, now) {
             debug!(?note, "as before");
         } else {
@@ -79,7 +79,7 @@ fn is_of_this_node(cause: &Cause) -> bool {
     matches!(cause, Cause::PutFailed(_) | Cause::NotOurs(_) | Cause::Fought | Cause::Answered(_))
 }
 
-fn tell(note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>) {
+fn tell(note: Note, plan: &Plan, links: &LinkStates) {
     let link = |vip: VipId| link(plan, links, vip);
     match note {
         Note::SessionBegan { .. } | Note::SessionEnded { .. } => session(note),
@@ -194,8 +194,8 @@ pub fn name(plan: &Plan, vip: VipId) -> String {
 }
 
 /// A VIP's link for people: its name, or what is looked for.
-fn link(plan: &Plan, links: &BTreeMap<VipId, LinkView>, vip: VipId) -> String {
-    let name = links.get(&vip).map(|link| link.name.clone());
+fn link(plan: &Plan, links: &LinkStates, vip: VipId) -> String {
+    let name = links.get(&vip).and_then(LinkState::serves).map(|link| link.name.clone());
     name.or_else(|| plan.get(vip).map(|planned| planned.link.to_string())).unwrap_or_default()
 }
 
