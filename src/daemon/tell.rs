@@ -19,6 +19,9 @@ const TELL: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Teller {
     lasting: BTreeMap<VipId, Lasting>,
+    /// Since when it has its turn, and since when the address.
+    turns: BTreeMap<VipId, Moment>,
+    holds: BTreeMap<VipId, Moment>,
 }
 
 /// A cause on this node for which a VIP failed.
@@ -33,11 +36,29 @@ struct Lasting {
 impl Teller {
     /// Tells it, unless it is the same trouble again.
     pub fn tell(&mut self, note: Note, plan: &Plan, links: &LinkStates, now: Moment) {
+        let lasted = self.lasted(&note, now);
         if self.is_as_before(&note, now) {
             debug!(?note, "as before");
         } else {
-            tell(note, plan, links);
+            tell(note, lasted, plan, links);
         }
+    }
+
+    /// How long what the note ends has lasted, in milliseconds: the taking, or the holding.
+    fn lasted(&mut self, note: &Note, now: Moment) -> Option<u64> {
+        let since = match note {
+            Note::TurnCame { vip, .. } => {
+                self.turns.insert(*vip, now);
+                None
+            }
+            Note::Took { vip } => {
+                self.holds.insert(*vip, now);
+                self.turns.remove(vip)
+            }
+            Note::LetGo { vip, .. } => self.holds.remove(vip),
+            _ => None,
+        };
+        since.map(|since| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX))
     }
 
     fn is_as_before(&mut self, note: &Note, now: Moment) -> bool {
@@ -79,19 +100,21 @@ fn is_of_this_node(cause: &Cause) -> bool {
     matches!(cause, Cause::PutFailed(_) | Cause::NotOurs(_) | Cause::Fought | Cause::Answered(_))
 }
 
-fn tell(note: Note, plan: &Plan, links: &LinkStates) {
+fn tell(note: Note, lasted: Option<u64>, plan: &Plan, links: &LinkStates) {
     let link = |vip: VipId| link(plan, links, vip);
     match note {
         Note::SessionBegan { .. } | Note::SessionEnded { .. } => session(note),
-        Note::Queued { vip, behind } => info!(vip = name(plan, vip), behind, "stands in the queue"),
+        Note::Queued { vip, behind } => info!(vip = name(plan, vip), state = "waits", behind, "stands in the queue"),
         Note::StrangerFirst { vip, who } => {
             error!(vip = name(plan, vip), who, "a candidate that is no vipd stands first: nobody has the VIP");
         }
         Note::TurnCame { vip, at_once } => {
             let next = if at_once { "taking the VIP at once" } else { "asking the network first" };
-            info!(vip = name(plan, vip), "the turn has come: {next}");
+            info!(vip = name(plan, vip), state = "takes", "the turn has come: {next}");
         }
-        Note::Took { vip } => info!(vip = name(plan, vip), link = link(vip), "holds the VIP"),
+        Note::Took { vip } => {
+            info!(vip = name(plan, vip), state = "holds", link = link(vip), took_ms = lasted, "holds the VIP");
+        }
         Note::TookLoudly { vip, by: Answer::Host(by) } => {
             error!(
                 vip = name(plan, vip),
@@ -110,12 +133,19 @@ fn tell(note: Note, plan: &Plan, links: &LinkStates) {
         Note::Claimed { vip, by, times } => {
             warn!(vip = name(plan, vip), by, times, "another host claims the VIP that is held here: announced again");
         }
-        Note::LetGo { vip, cause, kept_place } => let_go(&name(plan, vip), &cause, kept_place),
+        Note::LetGo { vip, cause, kept_place } => let_go(&name(plan, vip), &cause, kept_place, lasted),
         Note::LeftQueue { vip, cause } if is_of_this_node(&cause) => {
-            error!(vip = name(plan, vip), "leaves the queue without having taken the VIP: {}", why(&cause));
+            error!(
+                vip = name(plan, vip),
+                state = "aside",
+                "leaves the queue without having taken the VIP: {}",
+                why(&cause)
+            );
         }
-        Note::LeftQueue { vip, cause } => info!(vip = name(plan, vip), "leaves the queue: {}", why(&cause)),
-        Note::SteppedBack { vip } => info!(vip = name(plan, vip), "the VIP is free for others"),
+        Note::LeftQueue { vip, cause } => {
+            info!(vip = name(plan, vip), state = "aside", "leaves the queue: {}", why(&cause));
+        }
+        Note::SteppedBack { vip } => info!(vip = name(plan, vip), state = "aside", "the VIP is free for others"),
         Note::Repaired { vip, times } => {
             warn!(
                 vip = name(plan, vip),
@@ -146,10 +176,10 @@ fn session(note: Note) {
     }
 }
 
-fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
-    let why = why(cause);
+fn let_go(vip: &str, cause: &Cause, kept_place: bool, held_ms: Option<u64>) {
+    let (why, state) = (why(cause), if kept_place { "paused" } else { "letsGo" });
     match cause {
-        Cause::Stopping => info!(vip, "lets go of the VIP: {why}"),
+        Cause::Stopping => info!(vip, state, held_ms, "lets go of the VIP: {why}"),
         Cause::KeyGone
         | Cause::LeaseLost
         | Cause::Fenced
@@ -157,9 +187,9 @@ fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
         | Cause::Fruitless
         | Cause::AnotherHistory
         | Cause::InTheWay
-        | Cause::Unwanted => warn!(vip, kept_place, "lets go of the VIP: {why}"),
+        | Cause::Unwanted => warn!(vip, state, held_ms, "lets go of the VIP: {why}"),
         Cause::PutFailed(_) | Cause::NotOurs(_) | Cause::Fought | Cause::Answered(_) | Cause::NoKernelWord => {
-            error!(vip, kept_place, "lets go of the VIP: {why}");
+            error!(vip, state, held_ms, "lets go of the VIP: {why}");
         }
     }
 }
