@@ -34,6 +34,7 @@ use memory::Memory;
 pub use release::release;
 use scrape::{Scrape, Source};
 use service::Service;
+use tell::Teller;
 use vlans::Vlans;
 
 use crate::config::Config;
@@ -97,7 +98,7 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     let _control = listen(&config.runtime_dir, ask.clone());
     let source = Source { asks: ask, page, outlook: etcd.outlook(), pulse, readiness: service.readiness() };
     let _scrape = config.metrics.map(|at| Scrape::start(at, source)).transpose()?;
-    let (announcer, story) = (Announcer::new(), Story::default());
+    let (announcer, story, teller) = (Announcer::new(), Story::default(), Teller::default());
     let node = config.node.clone();
     let driver = Driver {
         node,
@@ -112,6 +113,7 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
         memory,
         service,
         story,
+        teller,
         measures,
         asks,
     };

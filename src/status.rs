@@ -69,6 +69,9 @@ pub struct Vip {
     pub link: String,
     /// Whether that link can serve.
     pub link_up: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_lack: Option<String>,
     /// What this node does about it.
     pub here: Here,
     /// Who stands in its queue, first to last.

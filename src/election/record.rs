@@ -49,6 +49,9 @@ pub struct NodeRecord {
     pub leaving: bool,
     /// The owner's word: the addresses of these candidates (`key@create revision`) are off.
     pub released: Vec<Released>,
+    /// These had the turn, knew of nobody before them who was lost, and never put their addresses: whoever comes next
+    /// has the same question before it, and no other.
+    pub passed: Vec<Released>,
 }
 
 /// A candidate whose address is off, in its owner's word. Written `key@create revision`.

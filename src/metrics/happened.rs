@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::labels::{Conflict, OfVip, Outcome, REASONS, Reason, Transition, reason, vip_name};
 use super::latency::Latency;
 use crate::election::action::Note;
-use crate::election::event::{Event, Pair, VipId};
+use crate::election::event::{Answer, Event, Pair, VipId};
 use crate::moment::Moment;
 use crate::node::announce::Counts;
 use crate::plan::Plan;
@@ -151,10 +151,11 @@ impl Happened {
                     counter.inc();
                 }
             }
-            Note::SomebodyAnswers { vip, .. } => self.count(*vip, |of| &of.answered, 1),
+            Note::SomebodyAnswers { vip, by: Answer::Host(_) } => self.count(*vip, |of| &of.answered, 1),
             Note::WatchDeaf => drop(self.watch_deaf.inc()),
             Note::TermChanged => drop(self.term_changes.inc()),
-            Note::Queued { .. }
+            Note::SomebodyAnswers { by: Answer::NotAsked(_), .. }
+            | Note::Queued { .. }
             | Note::StrangerFirst { .. }
             | Note::Claimed { .. }
             | Note::LeftQueue { .. }

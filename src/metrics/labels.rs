@@ -3,6 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 
 use crate::election::action::Cause;
+use crate::election::event::Answer;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(super) struct Build {
@@ -52,7 +53,7 @@ pub(super) struct OfCertificate {
 }
 
 /// All reasons to let go, as [`reason`] gives them.
-pub(super) const REASONS: [&str; 14] = [
+pub(super) const REASONS: [&str; 15] = [
     "stopping",
     "key_gone",
     "lease_lost",
@@ -62,6 +63,7 @@ pub(super) const REASONS: [&str; 14] = [
     "not_ours",
     "fought",
     "answered",
+    "not_asked",
     "fruitless",
     "another_history",
     "no_kernel_word",
@@ -80,7 +82,8 @@ pub(super) fn reason(cause: &Cause) -> &'static str {
         Cause::PutFailed(_) => "put_failed",
         Cause::NotOurs(_) => "not_ours",
         Cause::Fought => "fought",
-        Cause::Answered(_) => "answered",
+        Cause::Answered(Answer::Host(_)) => "answered",
+        Cause::Answered(Answer::NotAsked(_)) => "not_asked",
         Cause::Fruitless => "fruitless",
         Cause::AnotherHistory => "another_history",
         Cause::NoKernelWord => "no_kernel_word",

@@ -7,7 +7,7 @@ use prometheus_client::encoding::text::encode;
 
 use super::*;
 use crate::election::action::{Cause, Note};
-use crate::election::event::{Event, Generation, Header, LeaseId, Pair, ShortRead, VipId};
+use crate::election::event::{Answer, Event, Generation, Header, LeaseId, Pair, ShortRead, VipId};
 use crate::node::announce::Counts;
 use crate::plan::{Plan, PlannedVip};
 
@@ -15,6 +15,10 @@ const VIP: VipId = VipId(0);
 
 fn plan(ip: [u8; 4]) -> Plan {
     Plan { vips: vec![PlannedVip::for_test(VIP, IpAddr::from(ip))] }
+}
+
+fn host() -> Answer {
+    Answer::Host("02:00".into())
 }
 
 fn counting() -> (Registry, Happened) {
@@ -56,7 +60,7 @@ fn a_turn_is_counted_by_how_it_came_and_by_how_it_went() {
     happened.note(&Note::Took { vip: VIP });
     happened.note(&Note::LetGo { vip: VIP, cause: Cause::Stopping, kept_place: false });
     happened.note(&Note::TurnCame { vip: VIP, at_once: false });
-    happened.note(&Note::TookLoudly { vip: VIP, by: "02:00".into() });
+    happened.note(&Note::TookLoudly { vip: VIP, by: host() });
     happened.note(&Note::Took { vip: VIP });
     let of = |to, reason| format!("transitions_total{{vip=\"10.0.0.1\",to=\"{to}\",reason=\"{reason}\"}} 1");
     let mut want = [
@@ -82,7 +86,8 @@ fn facts_are_counted_as_they_pass() {
     happened.pair(at(1000), at(1007));
     happened.event(&Event::Repaired { vip: VIP, generation: Generation(1) });
     happened.event(&Event::Claimed { vip: VIP, by: "02:00".into(), times: 3 });
-    happened.note(&Note::SomebodyAnswers { vip: VIP, by: "02:00".into() });
+    happened.note(&Note::SomebodyAnswers { vip: VIP, by: host() });
+    happened.note(&Note::SomebodyAnswers { vip: VIP, by: Answer::NotAsked("no socket".into()) });
     happened.note(&Note::SessionEnded { lease: LeaseId(1), cause: Cause::LeaseLost });
     happened.announced(VIP);
     happened.frames(Counts { sent: 2, no_room: 0, failed: 1, too_old: 0 });

@@ -18,8 +18,8 @@ pub struct Beside<'a> {
     pub version: &'a str,
     /// What to do on this node.
     pub plan: &'a Plan,
-    /// The name of a VIP's link, if it can serve.
-    pub link: &'a dyn Fn(VipId) -> Option<String>,
+    /// The name of a VIP's link, if it can serve; else why not.
+    pub link: &'a dyn Fn(VipId) -> Result<String, String>,
     /// What happened so far.
     pub story: &'a Story,
 }
@@ -62,7 +62,8 @@ fn vip(election: &Election, contender: &Contender, beside: &Beside<'_>) -> Vip {
     Vip {
         queue: election.picture().candidates(&addresses).iter().filter_map(|e| candidate(election, e, own)).collect(),
         addresses,
-        link_up: up.is_some(),
+        link_up: up.is_ok(),
+        link_lack: up.as_ref().err().cloned(),
         link: up.unwrap_or(wanted),
         here: here(contender.state()),
         first_since,

@@ -101,7 +101,7 @@ impl World {
     }
 
     fn status(&self) -> Status {
-        let link = |_| Some("eth0".to_owned());
+        let link = |_| Ok("eth0".to_owned());
         let beside = Beside { node: "cp-1", version: "test", plan: &self.plan, link: &link, story: &self.story };
         snapshot(&self.election, &beside, self.now)
     }

@@ -45,9 +45,15 @@ fn one(vip: &Vip, clock: Clock<'_>) -> String {
         (_, None, Some(Candidate { node, vipd: false, .. })) => {
             format!("nobody holds {name}: {node:?} stands first and is no vipd")
         }
-        (_, None, _) if !vip.link_up => format!("nobody is known to hold {name}; waits for {}", vip.link),
+        (_, None, _) if !vip.link_up => {
+            format!("nobody is known to hold {name}; waits for {} ({})", vip.link, lack(vip))
+        }
         (_, None, _) => format!("nobody is known to hold {name}"),
     }
+}
+
+fn lack(vip: &Vip) -> &str {
+    vip.link_lack.as_deref().unwrap_or("cannot serve now")
 }
 
 fn etcd_trouble(etcd: &Session) -> Option<String> {
@@ -67,7 +73,7 @@ pub fn page(status: &Status, clock: Clock<'_>) -> String {
     let _ = writeln!(text, "etcd   {}", etcd(&status.etcd));
     for vip in &status.vips {
         let _ = writeln!(text, "\n{}", one(vip, clock));
-        let up = if vip.link_up { "can serve" } else { "cannot serve now" };
+        let up = if vip.link_up { "can serve" } else { lack(vip) };
         let _ = writeln!(text, "  link   {} ({up})", vip.link);
         for (i, candidate) in vip.queue.iter().enumerate() {
             let this = if candidate.this { " (this node)" } else { "" };

@@ -44,6 +44,7 @@ fn page() -> String {
         addresses,
         link: "eth0".into(),
         link_up: true,
+        link_lack: None,
         here: Here::Holds,
         queue,
         first_since: None,

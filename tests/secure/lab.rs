@@ -145,7 +145,8 @@ impl Lab {
         self.order(Action::Stand { key: key.clone(), lease, record });
         self.next(|e| matches!(e, Event::Changed { .. }).then_some(())).await;
         self.pair(lease).await;
-        let node = record::NodeRecord { node: "cp-1".into(), version: "test".into(), leaving: true, released: vec![] };
+        let node =
+            record::NodeRecord { node: "cp-1".into(), version: "test".into(), leaving: true, ..Default::default() };
         self.order(Action::WriteRecord { lease, record: node.clone() });
         self.next(|e| matches!(e, Event::Changed { .. }).then_some(())).await;
         self.order(Action::RevokeLease { lease, record: Some(node) });
