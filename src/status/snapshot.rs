@@ -5,6 +5,7 @@ use super::{Candidate, FORMAT, Here, Session, Status, Vip};
 use crate::election::contender::{Contender, State};
 use crate::election::event::{Entry, LeaseId, Record, VipId};
 use crate::election::machine::Election;
+use crate::election::picture::Said;
 use crate::election::record::node_key;
 use crate::election::session;
 use crate::moment::Moment;
@@ -66,6 +67,7 @@ fn vip(election: &Election, contender: &Contender, beside: &Beside<'_>) -> Vip {
         link_lack: up.as_ref().err().cloned(),
         link: up.unwrap_or(wanted),
         here: here(contender.state()),
+        passed_on: election.picture().last_end(contender.addresses()) == Some(Some(Said::Passed)),
         first_since,
         moves,
     }

@@ -45,6 +45,9 @@ fn one(vip: &Vip, clock: Clock<'_>) -> String {
         (_, None, Some(Candidate { node, vipd: false, .. })) => {
             format!("nobody holds {name}: {node:?} stands first and is no vipd")
         }
+        (_, None, Some(Candidate { node, this: false, .. })) if vip.passed_on => {
+            format!("nobody is known to hold {name}: {node} has the turn, and the one before did not take it")
+        }
         (_, None, _) if !vip.link_up => {
             format!("nobody is known to hold {name}; waits for {} ({})", vip.link, lack(vip))
         }
