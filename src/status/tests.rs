@@ -145,6 +145,11 @@ fn a_turn_that_was_passed_on_is_no_holder_yet() {
     assert_eq!(status.vips[0].moves[0].why, "cp-2 had the turn and did not take it");
     let told = "nobody is known to hold 10.0.0.1: cp-3 has the turn, and the one before did not take it";
     assert_eq!((line(&status, &clock).as_str(), status.health()), (told, Health::NobodyHolds));
+    world.now = world.now + Duration::from_secs(6);
+    assert!(
+        line(&world.status(), &clock).starts_with("cp-3 holds 10.0.0.1"),
+        "it took it, or another would have the turn"
+    );
 }
 
 #[test]
