@@ -7,6 +7,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::election::action::{Cause, Note};
 use crate::election::event::{Answer, VipId};
+use crate::election::record::vip_name;
 use crate::moment::Moment;
 use crate::node::keeper::{LinkState, LinkStates};
 use crate::plan::Plan;
@@ -219,8 +220,7 @@ pub fn why(cause: &Cause) -> String {
 
 /// A VIP for people: its addresses.
 pub fn name(plan: &Plan, vip: VipId) -> String {
-    let addresses = plan.get(vip).map(|v| v.addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
-    addresses.unwrap_or_default().join("+")
+    plan.get(vip).map(|planned| vip_name(&planned.addresses)).unwrap_or_default()
 }
 
 /// A VIP's link for people: its name, or what is looked for.

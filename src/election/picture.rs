@@ -289,6 +289,13 @@ impl Picture {
         ends.max_by_key(|end| end.at).map(|end| end.said)
     }
 
+    /// Whether the last one that stood first for one of these addresses passed its turn on within the last TTL.
+    pub fn is_passed_on(&self, addresses: &[IpAddr], now: Moment, ttl: Duration) -> bool {
+        let ends = addresses.iter().filter_map(|a| self.ends.get(a)).flatten();
+        let last = ends.max_by_key(|end| end.at);
+        last.is_some_and(|end| end.said == Some(Said::Passed) && now.since(end.at) <= ttl)
+    }
+
     /// How those ended that stood first for these addresses within the last TTL.
     pub fn past(&self, addresses: &[IpAddr], now: Moment, ttl: Duration, guards: &Guards) -> Before {
         let ends = |a: &IpAddr| self.ends.get(a).into_iter().flatten().filter(|e| now.since(e.at) <= ttl);

@@ -104,6 +104,11 @@ pub fn naming_address(addresses: &[IpAddr]) -> Option<IpAddr> {
     addresses.iter().find(|a| a.is_ipv4()).or_else(|| addresses.first()).copied()
 }
 
+/// A VIP for people: its addresses.
+pub fn vip_name(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join("+")
+}
+
 /// Reads one key-value under the prefix.
 pub fn parse(prefix: &str, key: &[u8], value: &[u8], create: i64, modified: i64, lease: LeaseId) -> Entry {
     let record = parse_record(prefix, key, value, lease).unwrap_or_else(Record::Ignored);

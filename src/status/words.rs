@@ -1,9 +1,9 @@
 //! A status in words: one line for the unit, a page for people.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 
 use super::{Candidate, Here, Move, Session, Status, Vip};
+use crate::election::record::vip_name;
 
 /// The longest line for the unit; hundreds of VIPs are counted, not listed.
 const LISTED: usize = 4;
@@ -34,7 +34,7 @@ fn counted(status: &Status) -> String {
 }
 
 fn one(vip: &Vip, clock: Clock<'_>) -> String {
-    let name = name(&vip.addresses);
+    let name = vip_name(&vip.addresses);
     let since = vip.first_since.map(|at| format!(" since {}", clock(at))).unwrap_or_default();
     match (vip.here, vip.holder(), vip.queue.first()) {
         (Here::Holds, ..) => format!("holds {name} on {}{since}", vip.link),
@@ -44,6 +44,9 @@ fn one(vip: &Vip, clock: Clock<'_>) -> String {
         (_, Some(holder), _) => format!("{} holds {name}{since}", holder.node),
         (_, None, Some(Candidate { node, vipd: false, .. })) => {
             format!("nobody holds {name}: {node:?} stands first and is no vipd")
+        }
+        (_, None, Some(Candidate { node, this: false, .. })) if vip.passed_on => {
+            format!("nobody is known to hold {name}: {node} has the turn, and the one before did not take it")
         }
         (_, None, _) if !vip.link_up => {
             format!("nobody is known to hold {name}; waits for {} ({})", vip.link, lack(vip))
@@ -105,8 +108,4 @@ fn a_move(change: &Move, clock: Clock<'_>) -> String {
 
 fn ms(ms: u64) -> String {
     if ms < 1000 { format!("{ms} ms") } else { format!("{}.{} s", ms / 1000, ms % 1000 / 100) }
-}
-
-fn name(addresses: &[IpAddr]) -> String {
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join("+")
 }
