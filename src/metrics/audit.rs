@@ -115,12 +115,13 @@ struct Kind {
     grace: Duration,
     now: Family<OfVip, Gauge>,
     seconds: Family<OfVip, Counter<f64, AtomicU64>>,
-    vips: BTreeMap<String, OfOne>,
+    vips: BTreeMap<VipId, OfOne>,
 }
 
 /// One fault of one VIP.
 #[derive(Debug)]
 struct OfOne {
+    addresses: Vec<IpAddr>,
     since: Option<Moment>,
     /// Up to when it was counted, if it lasts.
     counted: Option<Moment>,
@@ -155,53 +156,53 @@ impl Audit {
     /// Looks: `there` are the addresses that the kernel has. What just came to last, and when to look again.
     pub fn look(&mut self, claims: &Claims, there: &BTreeSet<IpAddr>, now: Moment) -> (Vec<Begun>, Option<Moment>) {
         let (mut begun, mut next) = (Vec::new(), Vec::new());
-        self.forget_others(claims);
+        self.without_address.forget_others(claims);
+        self.without_lease.forget_others(claims);
         for claim in claims {
-            let name = vip_name(&claim.addresses);
             let put_ends = claim.until.map(|until| until - NEAR);
             let lacks = claim.addresses.iter().any(|ip| !there.contains(ip));
             let has = claim.addresses.iter().any(|ip| there.contains(ip));
             let (may_put, may_have) = (put_ends.is_some_and(|at| now < at), claim.until.is_some_and(|at| now < at));
-            next.extend(self.without_address.look(&name, claim.holds && lacks && may_put, now, &mut begun));
-            next.extend(self.without_lease.look(&name, has && !may_have, now, &mut begun));
+            next.extend(self.without_address.look(claim, claim.holds && lacks && may_put, now, &mut begun));
+            next.extend(self.without_lease.look(claim, has && !may_have, now, &mut begun));
             next.extend([put_ends, claim.until].into_iter().flatten().filter(|at| *at > now));
         }
         (begun, next.into_iter().min())
     }
-
-    fn forget_others(&mut self, claims: &Claims) {
-        for kind in [&mut self.without_address, &mut self.without_lease] {
-            if kind.vips.len() > claims.len() {
-                let stays: BTreeSet<String> = claims.iter().map(|claim| vip_name(&claim.addresses)).collect();
-                kind.forget_others(&stays);
-            }
-        }
-    }
 }
 
 impl Kind {
-    fn look(&mut self, vip: &str, is: bool, now: Moment, begun: &mut Vec<Begun>) -> Option<Moment> {
-        let (faults, seconds) = (&self.now, &self.seconds);
-        if !self.vips.contains_key(vip) {
-            let of = OfVip { vip: vip.to_owned() };
-            let (now, seconds) = (faults.get_or_create_owned(&of), seconds.get_or_create_owned(&of));
-            self.vips.insert(vip.to_owned(), OfOne { since: None, counted: None, now, seconds });
+    fn look(&mut self, claim: &Claim, is: bool, now: Moment, begun: &mut Vec<Begun>) -> Option<Moment> {
+        if !self.vips.contains_key(&claim.vip) {
+            self.adopt(claim);
         }
-        let one = self.vips.get_mut(vip)?;
+        let one = self.vips.get_mut(&claim.vip)?;
         let lasted = one.counted.is_some();
         let next = one.look(is, self.grace, now);
         if one.counted.is_some() && !lasted {
-            begun.push(Begun { fault: self.fault, vip: vip.to_owned() });
+            begun.push(Begun { fault: self.fault, vip: vip_name(&claim.addresses) });
         }
         next
     }
 
-    fn forget_others(&mut self, stays: &BTreeSet<String>) {
+    fn adopt(&mut self, claim: &Claim) {
+        let of = OfVip { vip: vip_name(&claim.addresses) };
+        let (now, seconds) = (self.now.get_or_create_owned(&of), self.seconds.get_or_create_owned(&of));
+        let addresses = claim.addresses.clone();
+        self.vips.insert(claim.vip, OfOne { addresses, since: None, counted: None, now, seconds });
+    }
+
+    /// Before others are adopted: one of them may have the same address under another number.
+    fn forget_others(&mut self, claims: &Claims) {
+        let fits = |(vip, one): (&VipId, &OfOne), claim: &Claim| *vip == claim.vip && one.addresses == claim.addresses;
+        if self.vips.len() <= claims.len() && self.vips.iter().zip(claims).all(|(known, claim)| fits(known, claim)) {
+            return;
+        }
         let (now, seconds) = (&self.now, &self.seconds);
-        self.vips.retain(|vip, _| {
-            let stays = stays.contains(vip);
+        self.vips.retain(|vip, one| {
+            let stays = claims.iter().any(|claim| fits((vip, one), claim));
             if !stays {
-                let of = OfVip { vip: vip.clone() };
+                let of = OfVip { vip: vip_name(&one.addresses) };
                 now.remove(&of);
                 seconds.remove(&of);
             }

@@ -46,6 +46,7 @@ fn page() -> String {
         link_up: true,
         link_lack: None,
         here: Here::Holds,
+        passed_on: false,
         queue,
         first_since: None,
         moves: Vec::new(),

@@ -148,7 +148,15 @@ fn a_vip_that_is_removed_takes_its_series_along() {
     desk.there.insert(ips()[0]);
     desk.look(0);
     desk.look(5000);
+    // The same address under another number goes on, another one under the same number begins anew.
+    desk.claims[0].vip = VipId(7);
+    desk.look(5500);
+    desk.look(6700);
+    assert_eq!(desk.told()[1].0, 1);
+    desk.claims[0].addresses = vec![IpAddr::from([10, 0, 0, 9])];
+    desk.look(6800);
+    assert_eq!(desk.told(), NONE);
     desk.claims.clear();
-    desk.look(6000);
+    desk.look(7000);
     assert!(desk.audit.without_lease.now.is_empty() && desk.audit.without_lease.seconds.is_empty());
 }
