@@ -14,6 +14,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 system=$CARGO_TARGET_DIR/small-system
 ground=$(mktemp -d)
+# Where etcd's data lies, so that a commit costs what it costs: /tmp is often memory, /var/tmp is not.
+disk=$(mktemp -d /var/tmp/vipd-XXXXXX)
 # The system that `inside` and `put` mean, and of each the container manager's process and its first process's.
 here=
 declare -A nspawns=() leaders=()
@@ -70,7 +72,7 @@ unpack_system() {
 layer() {
     local own=$ground/$1
     [ ! -d "$own" ] || return 0
-    mkdir -p "$own"/{upper,work,root}
+    mkdir -p "$own"/{upper,work,root} "$disk/$1"
     mount -t overlay -o "lowerdir=$system,upperdir=$own/upper,workdir=$own/work" overlay "$own/root"
     echo "${1##*-}" > "$own/root/etc/hostname"
     # The journal outlives a boot.
@@ -106,7 +108,8 @@ switch_on() {
     (
         enter_cgroups "$1"
         exec systemd-nspawn --quiet --boot --register=no --keep-unit --directory="$ground/$1/root" --machine="$1" \
-            --network-namespace-path="/run/netns/$1" --capability=CAP_NET_ADMIN,CAP_NET_RAW
+            --bind="$disk/$1:/var/lib/vipd-etcd" --network-namespace-path="/run/netns/$1" \
+            --capability=CAP_NET_ADMIN,CAP_NET_RAW
     ) < /dev/null > "$ground/$1/console" 2>&1 &
     nspawns[$1]=$!
 }
@@ -189,4 +192,5 @@ power_off() {
     done
     ! mountpoint --quiet "$ground" || umount --lazy "$ground"
     rmdir "$ground"
+    rm -rf "$disk"
 }
