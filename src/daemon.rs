@@ -27,6 +27,7 @@ pub use driver::End;
 use memory::Memory;
 pub use release::release;
 use service::Service;
+use tell::Teller;
 use vlans::Vlans;
 
 use crate::config::Config;
@@ -81,10 +82,24 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     let (election, first) = Election::start(settings(&config), &plan, now());
     let (prober, lookout) = (Prober::new(report.clone()), Lookout::start(report));
     let (_control, asks) = listen(&config.runtime_dir);
-    let (announcer, story) = (Announcer::new(), Story::default());
+    let (announcer, story, teller) = (Announcer::new(), Story::default(), Teller::default());
     let node = config.node.clone();
-    let driver =
-        Driver { node, plan, events, wishes, views, etcd, announcer, prober, lookout, memory, service, story, asks };
+    let driver = Driver {
+        node,
+        plan,
+        events,
+        wishes,
+        views,
+        etcd,
+        announcer,
+        prober,
+        lookout,
+        memory,
+        service,
+        story,
+        teller,
+        asks,
+    };
     info!(node = config.node, version = VERSION, vips = driver.plan.vips.len(), "vipd runs");
     let end = tokio::select! {
         end = driver.run(election, first) => end.context("the daemon's timer or signals broke")?,

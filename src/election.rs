@@ -9,7 +9,8 @@
 //! # The story
 //! 1. A *session* begins with a lease ([`session`]). Every TTL/10 it is renewed, and a linearizable read sent after the
 //!    answer proves that the renewal reached the leader: a *counted pair*. Each one moves the *fence*: the moment the
-//!    renewal was **sent** + TTL - margin. Past the fence this node must not have any VIP.
+//!    renewal was **sent** + TTL - margin. Past the fence this node must not have any VIP, and the next pair counts only
+//!    beside a read of everything: nobody knows what became of etcd meanwhile.
 //! 2. For every VIP a [`contender`] *stands*: it creates a key under the lease, if there is a link that can serve (one
 //!    that flapped rests first). Create revisions make the *queue* ([`picture`]), as in etcd's own
 //!    `concurrency.Election`. Being first in it is the *turn*. A VIP of several addresses (a dual-stack *group*) stands
@@ -17,7 +18,8 @@
 //!    turn is being first in all of them. While it waits for one it gives way to who could serve another.
 //! 3. The turn is taken at once if all who stood first during the last TTL ended with their *owner's word* that the
 //!    address is off (for every address there is one). Else the network is asked first (three probes), and a fresh
-//!    counted pair is waited for.
+//!    counted pair is waited for. Whoever gives up while he asks at a first claim *passes* the turn on: the next one asks
+//!    the same question again, and a stranger who answers is refused by all.
 //! 4. The address is put with a lifetime that ends by the fence ([`lifetime`]): the kernel takes it off when nobody else
 //!    can. The holder announces it, answers others who claim it, and each counted pair lets it live on.
 //! 5. The turn is given up in this order: address off, the *kernel's word* that it is, then the key, with the owner's

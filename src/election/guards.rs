@@ -13,6 +13,8 @@ pub enum Guard {
     PairRead,
     /// The read must come from the renewal's raft term.
     PairTerm,
+    /// Past the fence a pair counts only beside a read of everything.
+    ReadPastFence,
     /// The key is given back only when the address is off, in the kernel's word.
     OffBeforeRelease,
     /// Without the kernel's word nothing is given back: the session ends, and with it, later, the lease.
@@ -63,6 +65,13 @@ impl Guards {
     /// All guards but this one.
     #[cfg(test)]
     pub fn without(guard: Guard) -> Self {
-        Self { off: std::collections::BTreeSet::from([guard]) }
+        Self::default().nor(guard)
+    }
+
+    /// And without this one.
+    #[cfg(test)]
+    pub fn nor(mut self, guard: Guard) -> Self {
+        self.off.insert(guard);
+        self
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::action::{Action, Cause, Note};
 use super::contender::{Contender, EndSession, Ending, OnConflict, StepBack, View, Wants, earliest};
-use super::event::{Change, Entry, Event, Generation, Header, LeaseId, Pair, VipId};
+use super::event::{Answer, Change, Entry, Event, Generation, Header, LeaseId, Pair, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::{Ignored, Picture};
 use super::record::{NodeRecord, Released, node_key};
@@ -103,7 +103,7 @@ impl Election {
             Session::Asking { again_at } => Some(*again_at),
             Session::Live(live) => {
                 let vips = self.contenders.iter().filter_map(|c| c.deadline(live, now)).filter(|at| *at > now).min();
-                earliest([Some(live.renew_at), live.deaf_at(), vips, self.record_deadline(live)])
+                earliest([Some(live.renew_at), live.read_due(), vips, self.record_deadline(live)])
             }
         };
         earliest([session, self.stop_deadline()])
@@ -240,10 +240,17 @@ impl Election {
             }
             return;
         }
+        let is_another = self.picture.is_of_another_history(header.revision, &entries);
+        if is_another && self.settings.guards.on(Guard::OneHistory) {
+            return self.another_history(now, wants);
+        }
         let ignored = self.picture.read(header.revision, entries, now);
         tell_ignored(ignored, wants);
         match &mut self.session {
-            Session::Live(live) => live.proven_by_read(sent_at, header, &self.settings.guards, now),
+            Session::Live(live) => {
+                let counted = live.proven_by_read(sent_at, header, &self.picture, &self.settings.guards, now);
+                wants.renew |= counted == Counted::No;
+            }
             // etcd answers: a lease that was asked for in vain is asked for again.
             Session::Asking { again_at } if now + ASK_EVERY >= *again_at + ASK_PATIENCE => *again_at = now,
             Session::Asking { .. } | Session::Silent { .. } => {}
@@ -275,7 +282,7 @@ impl Election {
         });
     }
 
-    fn probed(&mut self, vip: VipId, round: u64, by: Option<String>, now: Moment, wants: &mut Wants) {
+    fn probed(&mut self, vip: VipId, round: u64, by: Option<Answer>, now: Moment, wants: &mut Wants) {
         self.with_view(now, |contenders, view| {
             if let Some(contender) = contenders.iter_mut().find(|c| c.id == vip) {
                 contender.probed(round, by, view, wants);
@@ -404,10 +411,8 @@ impl Election {
 
     fn step_back(&mut self, wants: &mut Wants) {
         let Session::Live(live) = &mut self.session else { return };
-        for StepBack { key, create, word } in std::mem::take(&mut wants.step_back) {
-            if word {
-                live.release(Released { key: key.clone(), create });
-            }
+        for StepBack { key, create, parting } in std::mem::take(&mut wants.step_back) {
+            live.say(parting, Released { key: key.clone(), create });
             let record = live.record(&self.settings.node, &self.settings.version, self.stop != Stop::No);
             wants.actions.push(Action::StepBack { key, create, lease: live.lease, record });
         }
@@ -430,9 +435,12 @@ impl Election {
                     live.renewed_at = now;
                     wants.actions.push(Action::Renew { lease: live.lease });
                 }
-                if live.deaf_at().is_some_and(|at| now >= at) {
+                if live.read_due().is_some_and(|at| now >= at) {
                     live.asked_for_read();
-                    wants.tell(Note::WatchDeaf);
+                    // Past the fence everything is read in any case.
+                    if !live.is_past_fence(now) {
+                        wants.tell(Note::WatchDeaf);
+                    }
                     wants.actions.push(Action::ReadAll);
                 }
                 self.introduce(now, wants);

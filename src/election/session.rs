@@ -3,10 +3,13 @@
 //! The fence is the moment after which this node must not have any VIP. It moves forward only by a *counted pair*: a
 //! renewal, and a linearizable read sent after its answer, from the same cluster in the same raft term, that agrees
 //! with what the watch has told. A renewal alone proves nothing: a stalled leader acknowledges renewals while another
-//! one leads, and some servers acknowledge revoked leases.
+//! one leads, and some servers acknowledge revoked leases. Past the fence that short read proves nothing either: a backup
+//! may have been restored and its store grown back to the very count and revision that are known. Then everything is
+//! read, at once, and only beside that read a pair counts.
 
 use std::time::Duration;
 
+use super::contender::Parting;
 use super::event::{Header, LeaseId, Pair};
 use super::guards::{Guard, Guards};
 use super::picture::Picture;
@@ -49,19 +52,22 @@ pub struct Live {
     pub proven_at: Option<Moment>,
     /// When the newest read that was answered was sent: etcd was reachable after that.
     pub heard_at: Option<Moment>,
+    /// When the newest full read was sent.
+    read_at: Option<Moment>,
     /// When the next renewal is due.
     pub renew_at: Moment,
     /// When the last renewal was ordered; the lease may live for a TTL from then.
     pub renewed_at: Moment,
-    /// A pair whose read disagrees with the watch, for now.
+    /// A pair whose read disagrees with the watch, for now, or that came past the fence.
     unproven: Option<Unproven>,
-    /// The owner's words of this session.
+    /// The owner's words of this session, and what it passed on.
     released: Vec<Released>,
+    passed: Vec<Released>,
     /// When the node's record was last ordered to be written.
     pub record_at: Option<Moment>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Unproven {
     pair: Pair,
     since: Moment,
@@ -74,9 +80,9 @@ struct Unproven {
 pub enum Counted {
     /// It moved the fence.
     Yes,
-    /// The read disagrees with the watch: it may count later.
+    /// Not as far as is known: it may count later.
     NotYet,
-    /// It proves nothing.
+    /// It proves nothing: the term is another one, or the cluster.
     No,
 }
 
@@ -90,10 +96,12 @@ impl Live {
             counted_at: None,
             proven_at: None,
             heard_at: None,
+            read_at: None,
             renew_at: now,
             renewed_at: sent_at,
             unproven: None,
             released: Vec::new(),
+            passed: Vec::new(),
             record_at: None,
         }
     }
@@ -106,6 +114,11 @@ impl Live {
     /// Whether the fence is past (or there is none).
     pub fn is_fenced(&self, now: Moment) -> bool {
         self.fence.is_none_or(|fence| fence <= now)
+    }
+
+    /// Whether there was a fence and it is past.
+    pub fn is_past_fence(&self, now: Moment) -> bool {
+        self.fence.is_some_and(|fence| fence <= now)
     }
 
     /// From a renewal that is sent now to the next one.
@@ -125,23 +138,36 @@ impl Live {
         if pair.renewed.term != pair.read.header.term && guards.on(Guard::PairTerm) {
             return Counted::No;
         }
-        if picture.agrees_with(&pair.read) || !guards.on(Guard::PairRead) {
+        if !self.is_blind(guards, now) && picture.agrees_with(&pair.read) || !guards.on(Guard::PairRead) {
             self.unproven = None;
             self.count(&pair, guards, now);
             return Counted::Yes;
         }
-        // While a full read is on its way the older pair waits for it: the newer one was answered too late for that.
-        match &mut self.unproven {
-            Some(waiting) if waiting.asked => {}
-            Some(waiting) => waiting.pair = pair,
-            None => self.unproven = Some(Unproven { pair, since: now, asked: false }),
-        }
+        self.unproven = Some(match self.unproven {
+            // While a full read is on its way the older pair waits for it: the newer one was answered too late for that.
+            // But not one that is too old by now: it may have been held up for seconds.
+            Some(waiting) if waiting.asked && !self.is_too_old(&waiting.pair, guards, now) => waiting,
+            Some(waiting) if !waiting.asked => Unproven { pair, ..waiting },
+            Some(_) | None => Unproven { pair, since: now, asked: false },
+        });
         Counted::NotYet
+    }
+
+    /// From when on a short read proves nothing: since the newest counted pair, or full read, this node heard nothing for
+    /// so long that it may not have noticed another history.
+    fn blind_from(&self) -> Option<Moment> {
+        let read = self.read_at.map(|at| at + self.lasts(self.timings.ttl));
+        self.fence.max(read).filter(|_| self.fence.is_some())
+    }
+
+    fn is_blind(&self, guards: &Guards, now: Moment) -> bool {
+        self.blind_from().is_some_and(|from| from <= now) && guards.on(Guard::ReadPastFence)
     }
 
     /// The watch told more: perhaps it agrees now.
     pub fn recheck(&mut self, picture: &Picture, guards: &Guards, now: Moment) {
         if let Some(pair) = self.unproven.as_ref().map(|u| u.pair)
+            && !self.is_blind(guards, now)
             && picture.agrees_with(&pair.read)
         {
             self.unproven = None;
@@ -149,31 +175,63 @@ impl Live {
         }
     }
 
-    /// All was read anew: that read is the proof, if it was sent after the renewal's answer.
-    pub fn proven_by_read(&mut self, sent_at: Moment, header: Header, guards: &Guards, now: Moment) {
+    /// All was read anew, and the picture is what it said. That read is the proof, if it was sent after the renewal's
+    /// answer.
+    pub fn proven_by_read(
+        &mut self,
+        sent_at: Moment,
+        header: Header,
+        picture: &Picture,
+        guards: &Guards,
+        now: Moment,
+    ) -> Counted {
         self.heard_at = self.heard_at.max(Some(sent_at));
-        let Some(waiting) = self.unproven.take() else { return };
-        let same = header.cluster == waiting.pair.renewed.cluster && header.term == waiting.pair.renewed.term;
-        if sent_at >= waiting.pair.answered_at && same {
-            self.count(&waiting.pair, guards, now);
+        self.read_at = self.read_at.max(Some(sent_at));
+        let Some(Unproven { pair, asked, .. }) = self.unproven else { return Counted::NotYet };
+        let same = header.cluster == pair.renewed.cluster && header.term == pair.renewed.term;
+        if sent_at >= pair.answered_at {
+            self.unproven = None;
+            if !same {
+                return Counted::No;
+            }
+            self.count(&pair, guards, now);
+            return Counted::Yes;
         }
+        // It was under way before. The one that was asked for is still to come, but the pair's own read may agree now.
+        self.recheck(picture, guards, now);
+        self.unproven = self.unproven.filter(|_| asked);
+        Counted::NotYet
+    }
+
+    /// From a renewal's sending to the fence.
+    fn lasts(&self, ttl: Duration) -> Duration {
+        self.timings.ttl.min(ttl).checked_sub(self.timings.margin).unwrap_or_default()
+    }
+
+    /// Where this pair puts the fence.
+    fn fence_by(&self, pair: &Pair, guards: &Guards, now: Moment) -> Moment {
+        let from = if guards.on(Guard::CountFromSend) { pair.sent_at } else { now };
+        let more = if guards.on(Guard::Fence) { Duration::ZERO } else { pair.ttl * 100 };
+        from + self.lasts(pair.ttl) + more
+    }
+
+    /// Whether nothing can be put by this pair any more.
+    fn is_too_old(&self, pair: &Pair, guards: &Guards, now: Moment) -> bool {
+        self.fence_by(pair, guards, now) < now + self.timings.least_hold
     }
 
     fn count(&mut self, pair: &Pair, guards: &Guards, now: Moment) {
-        let ttl = self.timings.ttl.min(pair.ttl);
-        let from = if guards.on(Guard::CountFromSend) { pair.sent_at } else { now };
-        let mut lasts = ttl.checked_sub(self.timings.margin).unwrap_or_default();
-        if !guards.on(Guard::Fence) {
-            lasts += ttl * 100;
-        }
-        self.fence = self.fence.max(Some(from + lasts));
+        self.fence = self.fence.max(Some(self.fence_by(pair, guards, now)));
         self.counted_at = self.counted_at.max(Some(pair.sent_at));
         self.proven_at = Some(now);
     }
 
-    /// When a disagreement is old enough to read everything anew, unless that was ordered.
-    pub fn deaf_at(&self) -> Option<Moment> {
-        self.unproven.as_ref().filter(|u| !u.asked).map(|u| u.since + self.timings.deaf_after)
+    /// When everything is to be read anew for the pair that waits, unless that was ordered: when it has disagreed with the
+    /// watch for long enough; at once where a short read proves nothing.
+    pub fn read_due(&self) -> Option<Moment> {
+        let waiting = self.unproven.filter(|u| !u.asked)?;
+        let deaf_at = waiting.since + self.timings.deaf_after;
+        Some(self.blind_from().map_or(deaf_at, |from| deaf_at.min(from.max(waiting.since))))
     }
 
     /// The full read was ordered.
@@ -183,18 +241,24 @@ impl Live {
         }
     }
 
-    /// The owner's word for a candidate.
-    pub fn release(&mut self, word: Released) {
-        self.released.retain(|w| *w != word);
-        self.released.push(word);
-        if self.released.len() > WORDS_SAID {
-            self.released.remove(0);
+    /// What is said of a candidate that is taken back; of many, the newest are said.
+    pub fn say(&mut self, parting: Parting, candidate: Released) {
+        let said = match parting {
+            Parting::Word => &mut self.released,
+            Parting::Passed => &mut self.passed,
+            Parting::Nothing => return,
+        };
+        said.retain(|known| *known != candidate);
+        said.push(candidate);
+        if said.len() > WORDS_SAID {
+            said.remove(0);
         }
     }
 
     /// The node's record as it should read now.
     pub fn record(&self, node: &str, version: &str, leaving: bool) -> NodeRecord {
-        NodeRecord { node: node.into(), version: version.into(), leaving, released: self.released.clone() }
+        let (released, passed) = (self.released.clone(), self.passed.clone());
+        NodeRecord { node: node.into(), version: version.into(), leaving, released, passed }
     }
 }
 

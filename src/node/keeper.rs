@@ -29,7 +29,7 @@ use crate::link::LinkChoice;
 use crate::moment::Moment;
 use converge::Kept;
 use links::{Extent, Links};
-pub use links::{LinkView, is_neighbour};
+pub use links::{LinkState, LinkStates, LinkView, is_neighbour};
 pub use pulse::Pulse;
 
 /// When to try again what the kernel refused or did not answer: its word must come, if it can.
@@ -112,7 +112,7 @@ struct Deaf;
 
 impl Keeper {
     /// A keeper for these VIPs, in this thread's network namespace. It does nothing until it runs. `views` has the link of
-    /// each VIP that can serve, `missing` the VLANs that have none.
+    /// each VIP, `missing` the VLANs that have none.
     ///
     /// # Errors
     /// When the socket for news or the timer cannot be opened.
@@ -121,7 +121,7 @@ impl Keeper {
         plan: Vec<KeptVip>,
         wishes: watch::Receiver<Wishes>,
         events: mpsc::Sender<Event>,
-        views: watch::Sender<BTreeMap<VipId, LinkView>>,
+        views: watch::Sender<LinkStates>,
         missing: watch::Sender<BTreeSet<Missing>>,
     ) -> io::Result<Self> {
         let (monitor, alarm, pulse) = (Monitor::open()?, Alarm::new()?, Pulse::new(now()));

@@ -219,7 +219,12 @@ fn every_guard_is_missed() {
         (Guard::Generations, 3, &[Link, Delay, Stop]),
     ];
     for (guard, faults, kinds) in cases {
-        let rules = Rules { guards: Guards::without(*guard), ..rules(*faults, kinds) };
+        let mut guards = Guards::without(*guard);
+        if *guard == Guard::CountFromSend {
+            // Time is coarse here: an answer that is late enough to matter comes past the fence, where it meets another guard.
+            guards = guards.nor(Guard::ReadPastFence);
+        }
+        let rules = Rules { guards, ..rules(*faults, kinds) };
         let found = shortest(&World::settled(rules), MOST);
         let (wrong, story) = found.wrong.unwrap_or_else(|| panic!("nothing misses {guard:?}"));
         assert!(wrong.starts_with("two nodes"), "without {guard:?}: {wrong}");

@@ -45,3 +45,21 @@ fn a_turn_that_stays_first_is_missed() {
     assert!(off(&Script::play(story)));
     assert!(!off(&Script::play_with(story, Guards::without(Guard::FirstStaysFirst))));
 }
+
+/// The same for the read of everything past the fence: without it the address is on again under a key that is gone.
+#[test]
+fn the_read_past_the_fence_is_missed() {
+    let story = include_str!("restored-backup-grown-back.txt");
+    let on = |told: &str| told.contains("address on until 11.790");
+    assert!(!on(&Script::play(story)));
+    assert!(on(&Script::play_with(story, Guards::without(Guard::ReadPastFence))));
+}
+
+/// And for the revision that went back: past the fence the other guards notice most of such a backup, and before it this one.
+#[test]
+fn one_history_is_missed() {
+    let story = include_str!("restored-backup.txt");
+    let ends = |told: &str| told.contains("SessionEnded { lease: lease a1, cause: AnotherHistory }");
+    assert!(ends(&Script::play(story)));
+    assert!(!ends(&Script::play_with(story, Guards::without(Guard::OneHistory))));
+}

@@ -67,12 +67,20 @@ impl Rounds {
         };
         match end {
             End::Ordered | End::Left => {}
-            End::Compacted => self.backoff.pause().await,
+            End::Compacted => self.pause().await,
             End::Failed(failure) => {
                 tracing::debug!(member = %shared.members.line(member).url, "the picture broke: {failure}");
                 shared.members.avoid(member);
-                self.backoff.pause().await;
+                self.pause().await;
             }
+        }
+    }
+
+    /// Before the next round. An order to read cuts it short: etcd answered somebody, and a VIP may wait for that read.
+    async fn pause(&mut self) {
+        tokio::select! {
+            () = self.backoff.pause() => {}
+            () = self.again.notified() => {}
         }
     }
 
