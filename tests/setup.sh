@@ -42,6 +42,7 @@ missing_packages() {
     [ "$(id -u)" != 0 ] || has depmod || printf 'kmod '
     [ "$(id -u)" != 0 ] || has systemd-nspawn || printf 'systemd-container '
     [ "$(id -u)" != 0 ] || has mmdebstrap || printf 'mmdebstrap '
+    [ "$(id -u)" != 0 ] || has openssl || printf 'openssl '
     has pgrep || printf 'procps '
 }
 
