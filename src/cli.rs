@@ -1,7 +1,9 @@
 //! The command line.
 
 mod check;
+mod ask;
 mod log;
+mod reload;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -70,6 +72,27 @@ enum Command {
         #[command(flatten)]
         how: status::How,
     },
+    /// Have the daemon on this node read its config anew and apply what changed; for a unit's ExecReload
+    ///
+    /// VIPs that did not change are not touched, not even for a moment. A VIP that was taken out, or whose addresses or
+    /// link changed, is handed over in order first: address off, then its key; one that changed or is new then stands in
+    /// the queue like at a start. What holds at once: announce, onConflict, etcd's endpoints, discover, tls, user and
+    /// passwordFile (the session goes on), log.level (but --log-level and VIPD_LOG of the daemon win). lease.ttl and
+    /// lease.margin hold from the next session on, and `vipd status` says so. node, runtimeDir and etcd.prefix need a
+    /// restart: a file in which they changed is refused.
+    ///
+    /// The file is the one that the daemon was started with. If anything in it is wrong, or needs a restart, nothing at all
+    /// is changed, and it is said why: here, in the daemon's log and by `vipd status`. SIGHUP does the same without an
+    /// answer.
+    ///
+    /// Exit codes: 0 applied; 78 the file is refused, nothing was changed; 1 the daemon cannot be asked.
+    Reload {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The daemon's answer as one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what would be done on this node, and what it lacks; change nothing
     Check {
         #[command(flatten)]
@@ -100,7 +123,11 @@ struct LogArgs {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
+    if let Command::Reload { config, json } = &command {
+        return reload::report(&config.config, *json).unwrap_or_else(|e| failed(&e));
+    }
     let (Command::Run { config, .. }
+    | Command::Reload { config, .. }
     | Command::Release { config, .. }
     | Command::Status { config, .. }
     | Command::Check { config, .. }) = &command;
@@ -109,7 +136,8 @@ pub fn main() -> ExitCode {
         Err(code) => return code,
     };
     match &command {
-        Command::Run { log, .. } => logged(log, || run(checked)),
+        Command::Run { log, config } => logged(log, || run(checked, &config.config)),
+        Command::Reload { .. } => ExitCode::SUCCESS, // it has returned above, before any file was read
         Command::Release { log, timeout, .. } => logged(log, || release(&checked, Duration::from_secs(*timeout))),
         Command::Status { how, .. } => status::report(&checked, how).unwrap_or_else(|e| failed(&e)),
         Command::Check { config, live } => {
@@ -137,8 +165,8 @@ fn logged(log: &LogArgs, work: impl FnOnce() -> ExitCode) -> ExitCode {
     }
 }
 
-fn run(config: Config) -> ExitCode {
-    match in_runtime(daemon::run(config)).and_then(|end| end) {
+fn run(config: Config, path: &Path) -> ExitCode {
+    match in_runtime(daemon::run(config, path)).and_then(|end| end) {
         Ok(daemon::End::Clean) => tracing::info!("ended; all is given back"),
         Ok(daemon::End::Unfinished) => {
             tracing::warn!("ended; etcd has not heard it all, and the lease will end by itself");

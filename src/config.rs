@@ -10,6 +10,7 @@
 
 mod announce;
 mod check;
+mod difference;
 mod endpoint;
 mod etcd;
 mod groups;
@@ -27,12 +28,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::link::LinkChoice;
+pub use difference::Difference;
 use endpoint::Host as Where;
 pub use etcd::{ClientCertificate, Etcd, Tls, User};
 use machine::Machine;
 use raw::{LARGEST_FILE, Map, Node};
 use refusal::{Place, Problems};
 pub use refusal::{Problem, Refusal};
+pub use settings::usual_runtime_dir;
 use settings::Settings;
 
 use crate::election::contender::OnConflict;

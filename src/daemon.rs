@@ -9,6 +9,7 @@ pub mod control;
 mod driver;
 mod memory;
 mod release;
+pub mod reload;
 mod service;
 pub mod tell;
 mod vlans;
@@ -21,11 +22,12 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 pub use claim::{Claim, ClaimError};
-use control::{Ask, Control};
+use control::{Ask, Control, WAITING};
 use driver::Driver;
 pub use driver::End;
 use memory::Memory;
 pub use release::release;
+use reload::{Loaded, Reloader};
 use service::Service;
 use vlans::Vlans;
 
@@ -49,12 +51,12 @@ const FACTS: usize = 1024;
 /// This daemon's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs the daemon until it is asked to stop.
+/// Runs the daemon until it is asked to stop. `path`: where the config is read anew from.
 ///
 /// # Errors
 /// When it cannot start (nothing was changed then, or what an earlier life left is still there and the error says so),
 /// or when what it stands on breaks.
-pub async fn run(config: Config) -> anyhow::Result<End> {
+pub async fn run(config: Config, path: &Path) -> anyhow::Result<End> {
     let _claim = Claim::take()?;
     let plan = Plan::new(&config);
     let mut memory = Memory::open(&config.runtime_dir)?;
@@ -74,18 +76,37 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     }
     let (wishes, wished) = watch::channel(Wishes::new());
     let ((show, views), (miss, missing)) = (watch::channel(BTreeMap::new()), watch::channel(BTreeSet::new()));
-    let keeper = Keeper::new(kernel, kept(&plan), wished, report.clone(), show, miss)?;
+    let (keep, to_keep) = watch::channel(kept(&plan));
+    let keeper = Keeper::new(kernel, to_keep.clone(), wished, report.clone(), show, miss)?;
     let service = Service::new(keeper.pulse(), now());
     let mut keeper = tokio::spawn(keeper.run());
-    let vlans = Vlans::start(&plan, missing);
+    let vlans = Vlans::start(to_keep, missing);
     let (election, first) = Election::start(settings(&config), &plan, now());
     let (prober, lookout) = (Prober::new(report.clone()), Lookout::start(report));
-    let (_control, asks) = listen(&config.runtime_dir);
+    let (ask, asks) = mpsc::channel(WAITING);
+    let reloader = Reloader::new(path, ask.clone());
+    let _control = listen(&config.runtime_dir, ask, reloader.clone());
     let (announcer, story) = (Announcer::new(), Story::default());
     let node = config.node.clone();
-    let driver =
-        Driver { node, plan, events, wishes, views, etcd, announcer, prober, lookout, memory, service, story, asks };
-    info!(node = config.node, version = VERSION, vips = driver.plan.vips.len(), "vipd runs");
+    info!(node, version = VERSION, vips = plan.vips.len(), "vipd runs");
+    let loaded = Loaded::new(config, plan.first_free(), keep);
+    let driver = Driver {
+        node,
+        plan,
+        events,
+        wishes,
+        views,
+        etcd,
+        announcer,
+        prober,
+        lookout,
+        memory,
+        service,
+        story,
+        loaded,
+        asks,
+        reloader,
+    };
     let end = tokio::select! {
         end = driver.run(election, first) => end.context("the daemon's timer or signals broke")?,
         end = &mut keeper => {
@@ -98,14 +119,9 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
 }
 
 /// Without it the VIPs are held all the same; it is said, and nobody can ask.
-fn listen(runtime_dir: &Path) -> (Option<Control>, mpsc::Receiver<Ask>) {
-    match Control::start(runtime_dir) {
-        Ok((control, asks)) => (Some(control), asks),
-        Err(e) => {
-            error!("there is no control socket, so `vipd status` cannot ask: {e}");
-            (None, mpsc::channel(1).1)
-        }
-    }
+fn listen(runtime_dir: &Path, asks: mpsc::Sender<Ask>, reloader: Reloader) -> Option<Control> {
+    let control = Control::start(runtime_dir, asks, reloader);
+    control.inspect_err(|e| error!("there is no control socket, so `vipd status` cannot ask: {e}")).ok()
 }
 
 fn settings(config: &Config) -> Settings {

@@ -67,10 +67,18 @@ fn host_name(root: &Section<'_>, host: &Host, problems: &mut Problems) -> String
     })
 }
 
+/// Where the daemon is if its config does not say so.
+pub fn usual_runtime_dir(host: &Host) -> PathBuf {
+    systemds_directory(host).and_then(|path| check::path(path).ok()).unwrap_or_else(|| RUNTIME_DIR.into())
+}
+
+fn systemds_directory(host: &Host) -> Option<&str> {
+    host.runtime_directory.as_deref().and_then(|list| list.split(':').find(|path| !path.is_empty()))
+}
+
 /// systemd's directory (the first, if the unit has several), else the usual place.
 fn given_directory(root: &Section<'_>, host: &Host, problems: &mut Problems) -> PathBuf {
-    let given = host.runtime_directory.as_deref().and_then(|list| list.split(':').find(|path| !path.is_empty()));
-    let Some(path) = given.filter(|_| !root.has("runtimeDir")) else { return RUNTIME_DIR.into() };
+    let Some(path) = systemds_directory(host).filter(|_| !root.has("runtimeDir")) else { return RUNTIME_DIR.into() };
     check::path(path).unwrap_or_else(|text| {
         problems.add(&root.place.key("runtimeDir"), format!("not given, and $RUNTIME_DIRECTORY will not do: {text}"));
         RUNTIME_DIR.into()

@@ -1,4 +1,4 @@
-//! The control socket: what `vipd status` asks, and later commands. One request is one line of JSON, and so is its answer.
+//! The control socket: what `vipd status` and `vipd reload` ask. One request is one line of JSON, and so is its answer.
 //!
 //! In the runtime directory, for its owner and group alone. It bounds whatever comes (length, time, number) and hands the
 //! loop only what it understood; a full queue there is an answer, too. It decides nothing.
@@ -17,6 +17,8 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::reload::{Refused, Reloaded, Reloader, Verdict};
+use crate::config::Config;
 use crate::status::Status;
 
 /// The socket's name in the runtime directory.
@@ -28,7 +30,7 @@ const BOUND: Duration = Duration::from_secs(5);
 /// Who may be connected at once.
 const CLIENTS: usize = 16;
 /// Requests that wait for the loop.
-const WAITING: usize = 4;
+pub(super) const WAITING: usize = 4;
 
 /// Where the socket is.
 pub fn path(runtime_dir: &Path) -> PathBuf {
@@ -41,6 +43,8 @@ pub fn path(runtime_dir: &Path) -> PathBuf {
 pub enum Request {
     /// The whole picture.
     Status,
+    /// Read the config anew and apply what changed.
+    Reload,
 }
 
 /// What is answered.
@@ -49,6 +53,10 @@ pub enum Request {
 pub enum Answer {
     /// The whole picture.
     Status(Status),
+    /// What the reload did.
+    Reload(Reloaded),
+    /// The file was refused, and nothing was changed.
+    Refused(Refused),
     /// The request was not understood, or cannot be carried out now.
     Error(String),
 }
@@ -57,6 +65,10 @@ pub enum Answer {
 #[derive(Debug)]
 pub(super) enum Ask {
     Status(oneshot::Sender<Status>),
+    /// A checked configuration.
+    Reload(Box<Config>, oneshot::Sender<Verdict>),
+    /// One that did not pass the check; for the status.
+    Refused(Vec<String>),
 }
 
 /// The socket; it goes with this value.
@@ -67,11 +79,11 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Listens; the loop's requests come out at the other end.
+    /// Listens; the loop's requests go to `asks`.
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub(super) fn start(runtime_dir: &Path) -> io::Result<(Self, mpsc::Receiver<Ask>)> {
+    pub(super) fn start(runtime_dir: &Path, asks: mpsc::Sender<Ask>, reloader: Reloader) -> io::Result<Self> {
         let path = path(runtime_dir);
         // Of an earlier life: this daemon has the claim, so nobody listens there.
         match std::fs::remove_file(&path) {
@@ -80,9 +92,8 @@ impl Control {
         }
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-        let (asks, asked) = mpsc::channel(WAITING);
-        let serving = tokio::spawn(serve(listener, asks)).abort_handle();
-        Ok((Self { path, serving }, asked))
+        let serving = tokio::spawn(serve(listener, asks, reloader)).abort_handle();
+        Ok(Self { path, serving })
     }
 }
 
@@ -95,16 +106,16 @@ impl Drop for Control {
     }
 }
 
-async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
+async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>, reloader: Reloader) {
     let room = Arc::new(Semaphore::new(CLIENTS));
     loop {
         // Who comes while all places are taken waits in the kernel's queue.
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let asks = asks.clone();
+                let (asks, reloader) = (asks.clone(), reloader.clone());
                 tokio::spawn(async move {
-                    let ended = timeout(BOUND, converse(stream, asks)).await;
+                    let ended = timeout(BOUND, converse(stream, asks, reloader)).await;
                     debug!(?ended, "a client of the control socket");
                     drop(place);
                 });
@@ -118,18 +129,18 @@ async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
 }
 
 /// One request, one answer.
-async fn converse(stream: UnixStream, asks: mpsc::Sender<Ask>) -> io::Result<()> {
+async fn converse(stream: UnixStream, asks: mpsc::Sender<Ask>, reloader: Reloader) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = Vec::new();
     BufReader::new(read.take(LONGEST)).read_until(b'\n', &mut line).await?;
-    let answer = answer(&line, &asks).await;
+    let answer = answer(&line, &asks, &reloader).await;
     let mut text = serde_json::to_vec(&answer).map_err(io::Error::other)?;
     text.push(b'\n');
     write.write_all(&text).await?;
     write.shutdown().await
 }
 
-async fn answer(line: &[u8], asks: &mpsc::Sender<Ask>) -> Answer {
+async fn answer(line: &[u8], asks: &mpsc::Sender<Ask>, reloader: &Reloader) -> Answer {
     if line.last() != Some(&b'\n') {
         return Answer::Error(format!("a request is one line of at most {LONGEST} bytes"));
     }
@@ -141,6 +152,7 @@ async fn answer(line: &[u8], asks: &mpsc::Sender<Ask>) -> Answer {
                 Err(_) => busy(),
             }
         }
+        Ok(Request::Reload) => reloader.reload().await,
         Err(e) => Answer::Error(format!("not understood: {e}")),
     }
 }
@@ -182,14 +194,20 @@ mod tests {
     }
 
     fn status() -> Status {
-        let etcd = crate::status::Session::Asking;
-        Status { format: 1, node: "cp-1".into(), version: "test".into(), etcd, vips: Vec::new() }
+        let (etcd, config) = (crate::status::Session::Asking, crate::status::Config::default());
+        Status { format: 1, node: "cp-1".into(), version: "test".into(), etcd, config, vips: Vec::new() }
+    }
+
+    fn start(place: &Place) -> (Control, mpsc::Receiver<Ask>) {
+        let (asks, asked) = mpsc::channel(WAITING);
+        let reloader = Reloader::new(&place.0.join("config.yaml"), asks.clone());
+        (Control::start(&place.0, asks, reloader).unwrap(), asked)
     }
 
     #[tokio::test]
     async fn a_request_is_answered_and_the_socket_is_for_owner_and_group_alone() {
         let place = Place::new("answered");
-        let (control, mut asks) = Control::start(&place.0).unwrap();
+        let (control, mut asks) = start(&place);
         let mode = std::fs::metadata(path(&place.0)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o660);
         tokio::spawn(async move {
@@ -206,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_understood_never_reaches_the_loop() {
         let place = Place::new("junk");
-        let (_control, mut asks) = Control::start(&place.0).unwrap();
+        let (_control, mut asks) = start(&place);
         let long = vec![b'x'; 100_000];
         let deep = [b"[".repeat(4000), b"\n".to_vec()].concat();
         for request in [
@@ -221,7 +239,7 @@ mod tests {
         ] {
             match ask(&place, request).await {
                 Ok(Answer::Error(_)) | Err(_) => {}
-                Ok(Answer::Status(_)) => panic!("{request:?} was understood"),
+                Ok(_) => panic!("{request:?} was understood"),
             }
         }
         assert!(asks.try_recv().is_err());
@@ -230,8 +248,8 @@ mod tests {
     #[tokio::test]
     async fn a_loop_that_is_busy_is_an_answer_and_an_old_socket_is_no_hindrance() {
         let place = Place::new("busy");
-        std::mem::forget(Control::start(&place.0).unwrap());
-        let (_control, asks) = Control::start(&place.0).unwrap();
+        std::mem::forget(start(&place).0);
+        let (_control, asks) = start(&place);
         drop(asks);
         let answer = ask(&place, b"{\"command\":\"status\"}\n").await.unwrap();
         assert!(matches!(answer, Answer::Error(why) if why.contains("busy")));

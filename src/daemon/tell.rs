@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 use crate::election::action::{Cause, Note};
 use crate::election::event::VipId;
 use crate::node::keeper::LinkView;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedVip};
 
 /// Tells people.
 pub fn tell(note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>) {
@@ -71,7 +71,7 @@ fn session(note: Note) {
 fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
     let why = why(cause);
     match cause {
-        Cause::Stopping => info!(vip, "lets go of the VIP: {why}"),
+        Cause::Stopping | Cause::Removed => info!(vip, "lets go of the VIP: {why}"),
         Cause::KeyGone
         | Cause::LeaseLost
         | Cause::Fenced
@@ -90,6 +90,7 @@ fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
 pub fn why(cause: &Cause) -> String {
     match cause {
         Cause::Stopping => "asked to stop".into(),
+        Cause::Removed => "the config does not want it any more, or not in this way".into(),
         Cause::KeyGone => "its key is gone from etcd".into(),
         Cause::LeaseLost => "the lease is gone from etcd".into(),
         Cause::Fenced => "etcd was not heard for too long (past the fence)".into(),
@@ -108,8 +109,8 @@ pub fn why(cause: &Cause) -> String {
 
 /// A VIP for people: its addresses.
 pub fn name(plan: &Plan, vip: VipId) -> String {
-    let addresses = plan.get(vip).map(|v| v.addresses.iter().map(ToString::to_string).collect::<Vec<_>>());
-    addresses.unwrap_or_default().join("+")
+    // What is said of one that was forgotten is about a late key of its.
+    plan.get(vip).map_or_else(|| "one that was removed".into(), PlannedVip::name)
 }
 
 /// A VIP's link for people: its name, or what is looked for.

@@ -138,6 +138,12 @@ impl Etcd {
         Self { shared, ttl, renew, read_again, granting: Arc::default(), record: Mutex::default(), tasks }
     }
 
+    /// Another config: see [`Members::follow`]. The prefix stays as it was. Leases are asked for with this TTL from now on.
+    pub fn reconfigure(&mut self, config: &config::Etcd, ttl: config::Ttl) {
+        let _ = config;
+        self.ttl = ttl;
+    }
+
     /// Carries out the orders that are etcd's, and leaves the others alone. Returns at once; must be called within
     /// the runtime.
     ///
@@ -169,6 +175,7 @@ impl Etcd {
             Action::Put { .. }
             | Action::Probe { .. }
             | Action::Announce { .. }
+            | Action::Forget { .. }
             | Action::Finish { .. }
             | Action::Tell(_) => {}
         }
