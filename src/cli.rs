@@ -1,7 +1,7 @@
 //! The command line.
 
-mod check;
 mod ask;
+mod check;
 mod log;
 mod reload;
 mod status;

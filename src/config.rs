@@ -35,8 +35,8 @@ use machine::Machine;
 use raw::{LARGEST_FILE, Map, Node};
 use refusal::{Place, Problems};
 pub use refusal::{Problem, Refusal};
-pub use settings::usual_runtime_dir;
 use settings::Settings;
+pub use settings::usual_runtime_dir;
 
 use crate::election::contender::OnConflict;
 use crate::election::timings::Schedule;

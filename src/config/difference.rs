@@ -50,7 +50,8 @@ mod tests {
     use super::*;
 
     fn config(vipd: &str) -> Config {
-        let text = format!("machine: {{network: {{interfaces: [{{interface: a, vip: {{ip: 10.0.0.1}}}}]}}}}\nvipd: {vipd}");
+        let text =
+            format!("machine: {{network: {{interfaces: [{{interface: a, vip: {{ip: 10.0.0.1}}}}]}}}}\nvipd: {vipd}");
         parse(&text, &Host { name: "cp-1".into(), runtime_directory: None }).unwrap()
     }
 

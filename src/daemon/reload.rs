@@ -82,7 +82,10 @@ impl Reloader {
             }
             Ok(Err(broke)) => return Answer::Error(format!("reading {} broke: {broke}", self.file())),
             Err(_) => {
-                return Answer::Error(format!("{} could not be read within {READ:?}; nothing was changed", self.file()));
+                return Answer::Error(format!(
+                    "{} could not be read within {READ:?}; nothing was changed",
+                    self.file()
+                ));
             }
         };
         let (tell, told) = oneshot::channel();

@@ -165,7 +165,7 @@ impl Election {
                     contender.link(link, now, wants);
                 }
             }
-            Event::Reconfigured(new) => self.reconfigured(new, now),
+            Event::Reconfigured(new) => self.reconfigured(new, now, wants),
             Event::Stop => self.begin_stop(now, wants),
             Event::StopNow => {
                 self.coming.clear();

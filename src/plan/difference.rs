@@ -34,7 +34,8 @@ impl Plan {
             let new = PlannedVip::new(free, vip, key_address);
             free = VipId(free.0.checked_add(1)?);
             let changes = self.wanted().any(|old| old.addresses.iter().any(|a| new.addresses.contains(a)));
-            let how = if changes { "changed: what was there is given back, then it is stood for anew" } else { "added" };
+            let how =
+                if changes { "changed: what was there is given back, then it is stood for anew" } else { "added" };
             told.push(format!("VIP {} on {}: {how}", new.name(), new.link));
             vips.push(new);
         }
@@ -67,7 +68,10 @@ impl PlannedVip {
     fn is_same(&self, vip: &Vip) -> bool {
         let same_addresses =
             self.addresses.len() == vip.addresses.len() && self.addresses.iter().all(|a| vip.addresses.contains(a));
-        !self.going && same_addresses && self.link == vip.link && naming_address(&vip.addresses) == Some(self.key_address)
+        !self.going
+            && same_addresses
+            && self.link == vip.link
+            && naming_address(&vip.addresses) == Some(self.key_address)
     }
 }
 

@@ -103,7 +103,8 @@ impl World {
     fn status(&self) -> Status {
         let link = |_| Some("eth0".to_owned());
         let config = Config { reloads: 2, ..Config::default() };
-        let beside = Beside { node: "cp-1", version: "test", plan: &self.plan, link: &link, story: &self.story, config };
+        let beside =
+            Beside { node: "cp-1", version: "test", plan: &self.plan, link: &link, story: &self.story, config };
         snapshot(&self.election, &beside, self.now)
     }
 }

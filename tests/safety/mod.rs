@@ -2,7 +2,7 @@
 //!
 //! Not a copy of the core: [`crate::election::machine::Election`] itself, its adapters replaced by a world in which
 //! messages are late or lost, orders are carried out seconds after they were given up, clocks drift, processes freeze,
-//! die and return, the network parts, links flap, the kernel gives no word, keys are deleted by hand, leaders stall
+//! die and return, configs are reloaded, the network parts, links flap, the kernel gives no word, keys are deleted by hand, leaders stall
 //! and backups are restored.
 //!
 //! The judge looks at the virtual kernels: no address on two nodes, ever (P1). As long as nobody meddles with etcd's keys,

@@ -23,7 +23,7 @@ impl Election {
         self.stop != Stop::No
     }
 
-    pub(super) fn reconfigured(&mut self, new: Reconfiguration, now: Moment) {
+    pub(super) fn reconfigured(&mut self, new: Reconfiguration, now: Moment, wants: &mut Wants) {
         if self.is_ending() {
             return;
         }
@@ -34,7 +34,9 @@ impl Election {
         }
         let is_wanted = |c: &Contender| vips.iter().any(|(id, _)| *id == c.id);
         self.contenders.iter_mut().filter(|c| !is_wanted(c)).for_each(Contender::retire);
-        self.coming.retain(is_wanted);
+        // Who has not begun has nothing to give back.
+        let never = self.coming.extract_if(.., |c| !is_wanted(c));
+        wants.actions.extend(never.map(|c| Action::Forget { vip: c.id }));
         for (id, addresses) in vips {
             if !self.contenders.iter().chain(&self.coming).any(|c| c.id == id) {
                 self.coming.extend(Contender::new(id, addresses));
