@@ -290,3 +290,13 @@ fn a_restored_backup_that_grew_to_what_was_known_is_noticed() {
         must_be_right(grown_back(seed));
     }
 }
+
+#[test]
+fn giving_back_before_standing_anew_is_missed() {
+    // The kernel says late that the old address is off; the new one goes by the same key meanwhile.
+    must_miss(
+        Guard::GivenBackFirst,
+        Kind::TwoHolders,
+        Trouble::Only(&[Fault::Reload(HOLDER), Fault::Reload(HOLDER), Fault::Wordless(HOLDER)]),
+    );
+}

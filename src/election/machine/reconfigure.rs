@@ -13,6 +13,7 @@ use super::ending::Stop;
 use crate::election::action::Action;
 use crate::election::contender::{Contender, Wants};
 use crate::election::event::Reconfiguration;
+use crate::election::guards::Guard;
 use crate::election::session::Session;
 use crate::election::timings::Schedule;
 use crate::moment::Moment;
@@ -62,7 +63,8 @@ impl Election {
                 self.ghosts.push(gone);
             }
         }
-        let waits = |new: &Contender| self.contenders.iter().any(|old| old.shares_address(new));
+        let guarded = self.settings.guards.on(Guard::GivenBackFirst);
+        let waits = |new: &Contender| guarded && self.contenders.iter().any(|old| old.shares_address(new));
         let (waiting, free): (Vec<_>, Vec<_>) = std::mem::take(&mut self.coming).into_iter().partition(waits);
         self.coming = waiting;
         for new in free {
