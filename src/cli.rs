@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogLevel};
 use crate::daemon;
 
 /// sysexits.h: something was found in an unconfigured or misconfigured state.
@@ -116,8 +116,9 @@ struct LogArgs {
     #[arg(long, value_enum, default_value_t = log::Format::Text)]
     log_format: log::Format,
     /// What is logged: a level (error, warn, info, debug, trace), or levels by module (`info,vipd::node=debug`)
-    #[arg(long, env = "VIPD_LOG", default_value = "info")]
-    log_level: String,
+    /// [default: vipd.log.level of the config, else info]
+    #[arg(long, env = "VIPD_LOG")]
+    log_level: Option<String>,
 }
 
 /// Runs the command line of this process.
@@ -136,9 +137,11 @@ pub fn main() -> ExitCode {
         Err(code) => return code,
     };
     match &command {
-        Command::Run { log, config } => logged(log, || run(checked, &config.config)),
+        Command::Run { log, config } => logged(log, checked.log_level, |set| run(checked, &config.config, set)),
         Command::Reload { .. } => ExitCode::SUCCESS, // it has returned above, before any file was read
-        Command::Release { log, timeout, .. } => logged(log, || release(&checked, Duration::from_secs(*timeout))),
+        Command::Release { log, timeout, .. } => {
+            logged(log, checked.log_level, |_| release(&checked, Duration::from_secs(*timeout)))
+        }
         Command::Status { how, .. } => status::report(&checked, how).unwrap_or_else(|e| failed(&e)),
         Command::Check { config, live } => {
             in_runtime(check::report(&checked, &config.config, *live)).unwrap_or_else(|e| failed(&e))
@@ -155,18 +158,20 @@ fn load(path: &Path) -> Result<Config, ExitCode> {
     })
 }
 
-fn logged(log: &LogArgs, work: impl FnOnce() -> ExitCode) -> ExitCode {
-    match log::start(log.log_format, &log.log_level) {
-        Ok(()) => work(),
+/// The command line, or the environment, wins over the config, also when that changes.
+fn logged(log: &LogArgs, configured: LogLevel, work: impl FnOnce(Option<daemon::SetLevel>) -> ExitCode) -> ExitCode {
+    let level = log.log_level.as_deref().unwrap_or(configured.name());
+    match log::start(log.log_format, level) {
+        Ok(set) => work(log.log_level.is_none().then_some(set)),
         Err(e) => {
-            eprintln!("vipd: --log-level {:?}: {e}", log.log_level);
+            eprintln!("vipd: --log-level {level:?}: {e}");
             ExitCode::from(2)
         }
     }
 }
 
-fn run(config: Config, path: &Path) -> ExitCode {
-    match in_runtime(daemon::run(config, path)).and_then(|end| end) {
+fn run(config: Config, path: &Path, set_level: Option<daemon::SetLevel>) -> ExitCode {
+    match in_runtime(daemon::run(config, path, set_level)).and_then(|end| end) {
         Ok(daemon::End::Clean) => tracing::info!("ended; all is given back"),
         Ok(daemon::End::Unfinished) => {
             tracing::warn!("ended; etcd has not heard it all, and the lease will end by itself");

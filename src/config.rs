@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::link::LinkChoice;
-pub use difference::Difference;
+pub use difference::{Difference, LOG_LEVEL};
 use endpoint::Host as Where;
 pub use etcd::{ClientCertificate, Etcd, Tls, User};
 use machine::Machine;
@@ -54,10 +54,43 @@ pub struct Config {
     pub announce: Schedule,
     /// What to do at a first claim when somebody else answers for the VIP.
     pub on_conflict: OnConflict,
+    /// What is logged, unless the command line or the environment says so.
+    pub log_level: LogLevel,
     /// Where the daemon keeps what its next start must know.
     pub runtime_dir: PathBuf,
     /// The VIPs, in the file's order.
     pub vips: Vec<Vip>,
+}
+
+/// From which weight on something is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogLevel {
+    /// Wake up.
+    Error,
+    /// Look today.
+    Warn,
+    /// Every transition.
+    #[default]
+    Info,
+    /// What somebody who looks for a cause wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// As the operator writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }
 
 /// The session's lease.
@@ -194,6 +227,7 @@ fn assemble(settings: Settings, vips: Vec<Vip>) -> Config {
         lease: settings.lease,
         announce: settings.announce,
         on_conflict: settings.on_conflict,
+        log_level: settings.log_level,
         runtime_dir: settings.runtime_dir,
         vips,
     }

@@ -31,7 +31,7 @@ use reload::{Loaded, Reloader};
 use service::Service;
 use vlans::Vlans;
 
-use crate::config::Config;
+use crate::config::{Config, LogLevel};
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
 use crate::node::announce::Announcer;
@@ -51,12 +51,16 @@ const FACTS: usize = 1024;
 /// This daemon's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs the daemon until it is asked to stop. `path`: where the config is read anew from.
+/// Changes what is logged.
+pub type SetLevel = Box<dyn Fn(LogLevel) -> Result<(), String> + Send>;
+
+/// Runs the daemon until it is asked to stop. `path`: where the config is read anew from; `set_level`: none, if what is
+/// logged is not for the config to say.
 ///
 /// # Errors
 /// When it cannot start (nothing was changed then, or what an earlier life left is still there and the error says so),
 /// or when what it stands on breaks.
-pub async fn run(config: Config, path: &Path) -> anyhow::Result<End> {
+pub async fn run(config: Config, path: &Path, set_level: Option<SetLevel>) -> anyhow::Result<End> {
     let _claim = Claim::take()?;
     let plan = Plan::new(&config);
     let mut memory = Memory::open(&config.runtime_dir)?;
@@ -89,7 +93,7 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<End> {
     let (announcer, story) = (Announcer::new(), Story::default());
     let node = config.node.clone();
     info!(node, version = VERSION, vips = plan.vips.len(), "vipd runs");
-    let loaded = Loaded::new(config, plan.first_free(), keep);
+    let loaded = Loaded::new(config, plan.first_free(), keep, set_level);
     let driver = Driver {
         node,
         plan,

@@ -3,10 +3,12 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, reload};
+
+use crate::daemon::SetLevel;
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -17,19 +19,19 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging to standard error.
+/// Starts logging to standard error; what it returns changes the level.
 ///
 /// # Errors
 /// When the level does not parse.
-pub fn start(format: Format, level: &str) -> Result<(), String> {
-    let filter = filter(level)?;
+pub fn start(format: Format, level: &str) -> Result<SetLevel, String> {
+    let (filter, handle) = reload::Layer::new(filter(level)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = match format {
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    Ok(())
+    Ok(Box::new(move |level| handle.reload(self::filter(level.name())?).map_err(|e| e.to_string())))
 }
 
 /// The library takes a word alone that is no level for a module's name, and logs that module only: a mistyped level would

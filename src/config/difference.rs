@@ -2,6 +2,9 @@
 
 use super::{Config, Etcd};
 
+/// What the command line may overrule.
+pub const LOG_LEVEL: &str = "vipd.log.level";
+
 /// How two configurations differ, apart from their VIPs; each setting by its name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Difference {
@@ -17,7 +20,7 @@ impl Config {
     /// What a change to `new` would change.
     pub fn difference(&self, new: &Self) -> Difference {
         // Every setting by its name: who adds one decides here what a reload does about it.
-        let Self { node, etcd, lease, announce, on_conflict, runtime_dir, vips: _ } = new;
+        let Self { node, etcd, lease, announce, on_conflict, log_level, runtime_dir, vips: _ } = new;
         let Etcd { endpoints, discover, tls, user, prefix, password_in_the_clear: _, vips: _ } = etcd;
         let which = |settings: &[(bool, &'static str)]| {
             settings.iter().filter(|(changed, _)| *changed).map(|(_, name)| *name).collect()
@@ -31,6 +34,7 @@ impl Config {
             at_once: which(&[
                 (*announce != self.announce, "vipd.announce"),
                 (*on_conflict != self.on_conflict, "vipd.onConflict"),
+                (*log_level != self.log_level, LOG_LEVEL),
                 (*endpoints != self.etcd.endpoints, "vipd.etcd.endpoints"),
                 (*discover != self.etcd.discover, "vipd.etcd.discover"),
                 (*tls != self.etcd.tls, "vipd.etcd.tls"),
@@ -60,12 +64,12 @@ mod tests {
         let bare = config("{}");
         assert_eq!(bare.difference(&bare), Difference::default());
         let all = config(
-            "{node: x, runtimeDir: /x, onConflict: claim, announce: {refresh: off}, lease: {ttl: 8s, margin: 2s}, etcd: \
+            "{node: x, runtimeDir: /x, log: {level: debug}, onConflict: claim, announce: {refresh: off}, lease: {ttl: 8s, margin: 2s}, etcd: \
              {prefix: x, endpoints: ['https://10.0.0.7:2379'], discover: false, tls: {ca: /ca}, user: u, passwordFile: /p}}",
         );
         let told = bare.difference(&all);
         assert_eq!(told.needs_restart, ["vipd.node", "vipd.runtimeDir", "vipd.etcd.prefix"]);
-        assert_eq!((told.at_once.len(), told.next_session.len()), (6, 2), "{told:?}");
+        assert_eq!((told.at_once.len(), told.next_session.len()), (7, 2), "{told:?}");
         assert_eq!(bare.difference(&config("{onConflict: claim}")).at_once, ["vipd.onConflict"]);
     }
 }

@@ -12,14 +12,14 @@ use super::etcd::{self, Etcd};
 use super::groups::{self, Group};
 use super::raw::{Map, Node};
 use super::refusal::{Place, Problems};
-use super::{Host, Lease, Ttl, announce, timings};
+use super::{Host, Lease, LogLevel, Ttl, announce, timings};
 use crate::election::contender::OnConflict;
 use crate::election::timings::Schedule;
 
 /// What stands below `vipd` if nothing does.
 const RUNTIME_DIR: &str = "/run/vipd";
 /// The keys below `vipd`.
-const VIPD: [&str; 7] = ["node", "etcd", "lease", "groups", "announce", "onConflict", "runtimeDir"];
+const VIPD: [&str; 8] = ["node", "etcd", "lease", "groups", "announce", "onConflict", "log", "runtimeDir"];
 /// The keys below `vipd.etcd`.
 const ETCD: [&str; 6] = ["endpoints", "discover", "tls", "user", "passwordFile", "prefix"];
 
@@ -33,6 +33,7 @@ pub(super) struct Settings {
     pub(super) groups: Vec<Group>,
     pub(super) announce: Schedule,
     pub(super) on_conflict: OnConflict,
+    pub(super) log_level: LogLevel,
     pub(super) runtime_dir: PathBuf,
 }
 
@@ -42,6 +43,7 @@ pub(super) fn read(vipd: Option<(&Node, Place)>, host: &Host, problems: &mut Pro
     let node = root.setting("node", |node| check::node_name(check::text(node)?), problems);
     let etcd = root.section("etcd", &ETCD, problems);
     let lease = root.section("lease", &["ttl", "margin"], problems);
+    let log = root.section("log", &["level"], problems);
     let runtime_dir = root.setting("runtimeDir", |node| check::path(check::text(node)?), problems);
     let (etcd, endpoints) = etcd::read(&etcd, problems);
     Settings {
@@ -52,8 +54,17 @@ pub(super) fn read(vipd: Option<(&Node, Place)>, host: &Host, problems: &mut Pro
         groups: groups::read(&root, problems),
         announce: announce::read(&root, problems),
         on_conflict: root.setting("onConflict", announce::on_conflict, problems).unwrap_or_default(),
+        log_level: log.setting("level", log_level, problems).unwrap_or_default(),
         runtime_dir: runtime_dir.unwrap_or_else(|| given_directory(&root, host, problems)),
     }
+}
+
+fn log_level(node: &Node) -> Checked<LogLevel> {
+    let named = |level: &LogLevel| check::text(node).is_ok_and(|text| text == level.name());
+    LogLevel::ALL.into_iter().find(named).ok_or_else(|| {
+        let names = LogLevel::ALL.map(LogLevel::name).join(", ");
+        format!("{} is no level: {names}", node.shown())
+    })
 }
 
 /// The host's name, which only has to do if the file gives none.

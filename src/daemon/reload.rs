@@ -14,8 +14,8 @@ use tracing::{error, info, warn};
 
 use super::control::{Answer, Ask};
 use super::driver::Driver;
-use super::kept;
-use crate::config::{self, Config, Lease, Ttl};
+use super::{SetLevel, kept};
+use crate::config::{self, Config, LOG_LEVEL, Lease, Ttl};
 use crate::election::action::{Action, Note};
 use crate::election::event::{Event, Reconfiguration, VipId};
 use crate::election::machine::Election;
@@ -122,6 +122,8 @@ pub(super) struct Loaded {
     pub(super) free: VipId,
     /// The plan, for who keeps addresses and links.
     pub(super) kept: watch::Sender<Vec<KeptVip>>,
+    /// Changes what is logged; none: the command line says that.
+    set_level: Option<SetLevel>,
     /// For people.
     pub(super) told: status::Config,
     /// What the last lease was asked for with, and what the session's was.
@@ -130,10 +132,15 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    pub(super) fn new(config: Config, free: VipId, kept: watch::Sender<Vec<KeptVip>>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        free: VipId,
+        kept: watch::Sender<Vec<KeptVip>>,
+        set_level: Option<SetLevel>,
+    ) -> Self {
         let told = status::Config { loaded_at: calendar_millis(), ..status::Config::default() };
         let asked = config.lease;
-        Self { config, free, kept, told, asked, session: None }
+        Self { config, free, kept, set_level, told, asked, session: None }
     }
 
     /// Something was ordered: with which timings does the session live?
@@ -142,6 +149,14 @@ impl Loaded {
             Action::GrantLease => self.asked = self.config.lease,
             Action::Tell(Note::SessionBegan { .. }) => self.session = Some(self.asked),
             _ => {}
+        }
+    }
+
+    /// What becomes of a setting that changed.
+    fn at_once(&self, name: &str) -> String {
+        match &self.set_level {
+            None if name == LOG_LEVEL => format!("{name}: changed, but --log-level or VIPD_LOG of the daemon wins"),
+            _ => format!("{name}: changed"),
         }
     }
 
@@ -202,7 +217,7 @@ impl Driver {
         // Before any of them may be put. Those that go are among them.
         let addresses = vips.plan.vips.iter().flat_map(|vip| vip.addresses.clone()).collect();
         self.memory.will_put(addresses).map_err(|e| vec![chain(&e)])?;
-        let applied = settings.at_once.iter().map(|name| format!("{name}: changed")).chain(vips.told.iter().cloned());
+        let applied = settings.at_once.iter().map(|name| self.loaded.at_once(name)).chain(vips.told.iter().cloned());
         let later = settings.next_session.iter().map(|name| format!("{name}: from the next session on"));
         let done = Reloaded { applied: applied.collect(), later: later.collect(), ..Reloaded::default() };
         Ok((done, self.apply(new, vips)))
@@ -215,6 +230,11 @@ impl Driver {
         (told.loaded_at, told.refused) = (calendar_millis(), None);
         told.reloads += 1;
         self.loaded.config = new;
+        if let Some(set) = &self.loaded.set_level
+            && let Err(e) = set(self.loaded.config.log_level)
+        {
+            error!("what is logged cannot be changed: {e}");
+        }
         let config = &self.loaded.config;
         self.etcd.reconfigure(&config.etcd, config.lease.ttl);
         let stands_for = self.plan.wanted().map(|vip| (vip.id, vip.addresses.clone()));
