@@ -55,6 +55,9 @@ fn summary(config: &Config) -> String {
     if config.on_conflict != plain.on_conflict {
         lines.push(format!("on conflict {:?}", config.on_conflict));
     }
+    if config.log_level != plain.log_level {
+        lines.push(format!("logs {}", config.log_level.name()));
+    }
     if config.runtime_dir != plain.runtime_dir {
         lines.push(format!("runtime directory {}", config.runtime_dir.display()));
     }

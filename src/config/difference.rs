@@ -64,7 +64,7 @@ mod tests {
         let bare = config("{}");
         assert_eq!(bare.difference(&bare), Difference::default());
         let all = config(
-            "{node: x, runtimeDir: /x, log: {level: debug}, onConflict: claim, announce: {refresh: off}, lease: {ttl: 8s, margin: 2s}, etcd: \
+            "{node: x, runtimeDir: /x, log: {level: debug}, onConflict: claim, announce: {refresh: false}, lease: {ttl: 8s, margin: 2s}, etcd: \
              {prefix: x, endpoints: ['https://10.0.0.7:2379'], discover: false, tls: {ca: /ca}, user: u, passwordFile: /p}}",
         );
         let told = bare.difference(&all);
