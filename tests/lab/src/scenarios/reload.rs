@@ -154,11 +154,12 @@ fn other_endpoints(lab: &Context, world: &World, node: NodeIndex) -> Result<()> 
     ensure!(said.contains("vipd.etcd.endpoints: changed"), "it does not say what it did: {said}");
     world.logged(node, &["not asked any more", own.trim_start_matches([' ', '-'])], PATIENCE)?;
     clock::sleep(Duration::from_secs(6));
-    let port = |url: &String| url.contains(&world.nodes[node].address.to_string());
-    let left: Vec<_> = world.connections(node)?.into_iter().filter(port).collect();
+    let to_own = format!(" to {}:", world.nodes[node].address);
+    let left: Vec<_> = world.connections(node)?.into_iter().filter(|ends| ends.contains(&to_own)).collect();
+    ensure!(left.is_empty(), "it still talks to its own member: {left:?}");
     let said = world.nodes[node].vipd.said_since(said_before)?;
     ensure!(!said.contains("the session ended") && !said.contains("lets go"), "the session did not go on: {said}");
-    lab.say(format_args!("other endpoints: the session goes on; connections to the old one: {}", left.len()));
+    lab.say("other endpoints: the session goes on, and nothing leads to the old one any more");
     fs::write(&world.nodes[node].config, text)?;
     applied(lab, world, node).map(drop)
 }
