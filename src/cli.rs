@@ -94,6 +94,8 @@ enum Command {
         json: bool,
     },
     /// Say what would be done on this node, and what it lacks; change nothing
+    ///
+    /// Exit codes: 0 for a good config, whatever is lacking or found; 78 for one that is refused.
     Check {
         #[command(flatten)]
         config: ConfigFile,
@@ -113,7 +115,7 @@ struct ConfigFile {
 #[derive(clap::Args)]
 struct LogArgs {
     /// How log lines look
-    #[arg(long, value_enum, default_value_t = log::Format::Text)]
+    #[arg(long, value_enum, default_value_t = log::Format::Auto)]
     log_format: log::Format,
     /// What is logged: a level (error, warn, info, debug, trace), or levels by module (`info,vipd::node=debug`)
     /// [default: vipd.log.level of the config, else info]

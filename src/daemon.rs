@@ -29,6 +29,7 @@ use memory::Memory;
 pub use release::release;
 use reload::{Loaded, Reloader};
 use service::Service;
+use tell::Teller;
 use vlans::Vlans;
 
 use crate::config::{Config, LogLevel};
@@ -90,7 +91,7 @@ pub async fn run(config: Config, path: &Path, set_level: Option<SetLevel>) -> an
     let (ask, asks) = mpsc::channel(WAITING);
     let reloader = Reloader::new(path, ask.clone());
     let _control = listen(&config.runtime_dir, ask, reloader.clone());
-    let (announcer, story) = (Announcer::new(), Story::default());
+    let (announcer, story, teller) = (Announcer::new(), Story::default(), Teller::default());
     let node = config.node.clone();
     info!(node, version = VERSION, vips = plan.vips.len(), "vipd runs");
     let loaded = Loaded::new(config, plan.first_free(), keep, set_level);
@@ -107,6 +108,7 @@ pub async fn run(config: Config, path: &Path, set_level: Option<SetLevel>) -> an
         memory,
         service,
         story,
+        teller,
         loaded,
         asks,
         reloader,

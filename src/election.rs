@@ -18,7 +18,8 @@
 //!    turn is being first in all of them. While it waits for one it gives way to who could serve another.
 //! 3. The turn is taken at once if all who stood first during the last TTL ended with their *owner's word* that the
 //!    address is off (for every address there is one). Else the network is asked first (three probes), and a fresh
-//!    counted pair is waited for.
+//!    counted pair is waited for. Whoever gives up while he asks at a first claim *passes* the turn on: the next one asks
+//!    the same question again, and a stranger who answers is refused by all.
 //! 4. The address is put with a lifetime that ends by the fence ([`lifetime`]): the kernel takes it off when nobody else
 //!    can. The holder announces it, answers others who claim it, and each counted pair lets it live on.
 //! 5. The turn is given up in this order: address off, the *kernel's word* that it is, then the key, with the owner's

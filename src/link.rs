@@ -13,10 +13,10 @@ mod words;
 use std::fmt::Write as _;
 
 use crate::election::event::LinkId;
-pub use choice::{Base, Found, LinkChoice, vlan_of};
+pub use choice::{Base, Found, LinkChoice, taken_by, vlan_of};
 pub(crate) use glob::could_be_mac;
 pub use selector::Selector;
-pub use words::{describe, list};
+pub use words::{describe, lack, list};
 
 /// What the alias of a link begins with that vipd created.
 const CREATED: &str = "vipd: vlan ";
@@ -50,6 +50,8 @@ pub struct Link {
     pub parent: Option<LinkId>,
     /// Its VLAN id, if it is a VLAN link of the usual protocol (802.1Q).
     pub vlan: Option<u16>,
+    /// Whether somebody switched it on.
+    pub up: bool,
     /// Whether it is up and carries: what is put on it can be reached.
     pub serves: bool,
     /// What is behind it; `None`: not looked up.
@@ -84,6 +86,7 @@ impl Link {
             port_of: None,
             parent: None,
             vlan: None,
+            up: false,
             serves: false,
             device: None,
         }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::config::{Config, Vip};
 use crate::election::event::VipId;
-use crate::election::record::naming_address;
+use crate::election::record::{naming_address, vip_name};
 use crate::link::LinkChoice;
 pub use difference::Difference;
 
@@ -59,7 +59,7 @@ impl PlannedVip {
 
     /// For people: its addresses.
     pub fn name(&self) -> String {
-        self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join("+")
+        vip_name(&self.addresses)
     }
 }
 

@@ -98,10 +98,16 @@ pub struct Vip {
     pub link: String,
     /// Whether that link can serve.
     pub link_up: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_lack: Option<String>,
     /// What this node does about it.
     pub here: Here,
     /// Who stands in its queue, first to last.
     pub queue: Vec<Candidate>,
+    /// Whether the one before had the turn within the last TTL and did not take it: who stands first may not take it either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passed_on: bool,
     /// When who stands first came to stand there, in milliseconds since 1970; none: before this daemon looked.
     pub first_since: Option<u64>,
     /// The last changes of who stands first, newest first.
@@ -180,6 +186,7 @@ impl Vip {
             Here::Holds => self.queue.iter().find(|c| c.this),
             // First in the queue, with us not having the address: nobody has it.
             Here::Takes | Here::Paused | Here::LetsGo => None,
+            Here::Waits | Here::Aside if self.passed_on => None,
             Here::Waits | Here::Aside => self.queue.first().filter(|c| c.vipd && !c.this),
         }
     }

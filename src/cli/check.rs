@@ -2,6 +2,7 @@
 
 mod live;
 mod node;
+mod place;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -37,6 +37,20 @@ pub fn path(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join(NAME)
 }
 
+/// Removes what a dead daemon left; for whoever has the claim, so that nobody listens there.
+pub(super) fn forget(runtime_dir: &Path) {
+    if let Err(e) = remove(&path(runtime_dir)) {
+        warn!("the control socket of an earlier life is left behind: {e}");
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// What is asked.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", tag = "command")]
@@ -85,11 +99,7 @@ impl Control {
     /// When the socket cannot be made.
     pub(super) fn start(runtime_dir: &Path, asks: mpsc::Sender<Ask>, reloader: Reloader) -> io::Result<Self> {
         let path = path(runtime_dir);
-        // Of an earlier life: this daemon has the claim, so nobody listens there.
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
+        remove(&path)?;
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
         let serving = tokio::spawn(serve(listener, asks, reloader)).abort_handle();

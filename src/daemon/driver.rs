@@ -1,6 +1,5 @@
 //! The loop: wait, handle, carry out. Carrying out never waits, so a slow etcd cannot delay the fence.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::control::Ask;
 use super::memory::Memory;
 use super::reload::{Loaded, Reloader};
 use super::service::Service;
-use super::tell;
+use super::tell::{self, Teller};
 use crate::election::action::{Action, Occasion, Wish};
 use crate::election::contender::earliest;
 use crate::election::event::{Event, LeaseId, LinkId, VipId};
@@ -25,7 +24,7 @@ use crate::node::clock::{Alarm, calendar_millis, now, time_of_day};
 use crate::node::conflict::Prober;
 use crate::node::conflict::lookout::Lookout;
 use crate::node::etcd::Etcd;
-use crate::node::keeper::{LinkView, Wanted, Wishes};
+use crate::node::keeper::{LinkState, LinkStates, Wanted, Wishes};
 use crate::plan::Plan;
 use crate::status::{Beside, Status, Story, line, snapshot};
 
@@ -42,8 +41,8 @@ pub struct Driver {
     pub events: mpsc::Receiver<Event>,
     /// Wishes for the keeper.
     pub wishes: watch::Sender<Wishes>,
-    /// The links of VIPs that can serve.
-    pub views: watch::Receiver<BTreeMap<VipId, LinkView>>,
+    /// The links of VIPs.
+    pub views: watch::Receiver<LinkStates>,
     /// etcd.
     pub etcd: Etcd,
     /// Announcements.
@@ -58,6 +57,8 @@ pub struct Driver {
     pub service: Service,
     /// What happened, for people.
     pub story: Story,
+    /// What happens, in the log.
+    pub teller: Teller,
     /// The config that holds.
     pub loaded: Loaded,
     /// What is asked over the control socket.
@@ -136,7 +137,11 @@ impl Driver {
 
     fn snapshot(&self, election: &Election, at: Moment) -> Status {
         let views = self.views.borrow();
-        let link = |vip| views.get(&vip).map(|view| view.name.clone());
+        let link = |vip| match views.get(&vip) {
+            Some(LinkState::Serves(link)) => Ok(link.name.clone()),
+            Some(LinkState::Lacks(why)) => Err(why.clone()),
+            None => Err("not looked for yet".into()),
+        };
         let (node, version, plan, story) = (self.node.as_str(), VERSION, &self.plan, &self.story);
         let config = self.loaded.told();
         snapshot(election, &Beside { node, version, plan, link: &link, story, config }, at)
@@ -205,7 +210,7 @@ impl Driver {
                 }
                 Action::Tell(note) => {
                     self.story.note(&note, tell::why, at);
-                    tell::tell(note, &self.plan, &self.views.borrow());
+                    self.teller.tell(note, &self.plan, &self.views.borrow(), at);
                 }
                 Action::Forget { vip } => self.forget(vip),
                 Action::Finish { clean } => end = Some(if clean { End::Clean } else { End::Unfinished }),

@@ -1,27 +1,33 @@
 //! `vipd release`: what a unit runs after its daemon is gone, however it went.
 //!
 //! The same order as always: addresses off, the kernel's word, then etcd with the owner's word. The links of VLANs that
-//! the daemon created go last. Beside a living daemon it
-//! is refused. Without etcd the addresses go all the same, and the lease ends by itself.
+//! the daemon created go last. Beside a living daemon it is refused. Without etcd the addresses go all the same, and the lease ends by itself.
 
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Claim, Memory, VERSION, vlans};
+use super::{Claim, ClaimError, Memory, VERSION, control, vlans};
 use crate::config::Config;
 use crate::election::event::LeaseId;
+use crate::node::clock::now;
 use crate::node::etcd::{self, Release};
 use crate::node::kernel::Kernel;
 use crate::node::leftovers::clean_leftovers;
+
+/// How long a killed process may take to end: it has tens of megabytes at most.
+const ENDING: Duration = Duration::from_millis(200);
+/// When the claim is tried again.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// Takes off what a dead daemon left and gives its leases back, within `bound` for etcd's part.
 ///
 /// # Errors
 /// When a daemon lives here, or the kernel does not confirm that the addresses are off: then nothing was released.
 pub async fn release(config: &Config, bound: Duration) -> anyhow::Result<()> {
-    let _claim = Claim::take()?;
+    let _claim = claim().await?;
     let mut memory = Memory::open(&config.runtime_dir)?;
     let mut kernel = Kernel::open().await.context("cannot reach the kernel's network configuration")?;
     let configured = config.vips.iter().flat_map(|v| v.addresses.iter());
@@ -32,9 +38,21 @@ pub async fn release(config: &Config, bound: Duration) -> anyhow::Result<()> {
     if give_back(config, memory.leases(), bound).await {
         memory.forget()?;
     }
+    control::forget(&config.runtime_dir);
     // Last: nobody waits for it.
     vlans::remove_all(&ours).await;
     Ok(())
+}
+
+/// The claim. A daemon that was killed this instant may still be ending.
+async fn claim() -> Result<Claim, ClaimError> {
+    let until = now() + ENDING;
+    loop {
+        match Claim::take() {
+            Err(ClaimError::Taken(_)) if now() < until => sleep(AGAIN).await,
+            taken => return taken,
+        }
+    }
 }
 
 /// All leases side by side; whether every one of them is given back.

@@ -255,6 +255,7 @@ impl Driver {
         self.announcer.forget(vip);
         self.lookout.leave(vip);
         self.story.forget(vip);
+        self.teller.forget(vip);
         let addresses = self.plan.vips.iter().flat_map(|vip| vip.addresses.clone()).collect();
         if let Err(e) = self.memory.will_put(addresses) {
             warn!("the next start will look for one address more: {}", chain(&e));

@@ -1,43 +1,158 @@
 //! Notes of the election as log lines. INFO is a transition, WARN is "look today", ERROR is "wake up".
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::election::action::{Cause, Note};
-use crate::election::event::VipId;
-use crate::node::keeper::LinkView;
+use crate::election::event::{Answer, VipId};
+use crate::moment::Moment;
+use crate::node::keeper::{LinkState, LinkStates};
 use crate::plan::{Plan, PlannedVip};
 
-/// Tells people.
-pub fn tell(note: Note, plan: &Plan, links: &BTreeMap<VipId, LinkView>) {
+/// How often a cause on this node that lasts is told. Meanwhile the VIP stands, fails and steps back many times, and all of
+/// that says nothing new.
+const TELL: Duration = Duration::from_secs(60);
+
+/// Tells people what happens, and what lasts only now and then.
+#[derive(Debug, Default)]
+pub struct Teller {
+    lasting: BTreeMap<VipId, Lasting>,
+    /// Since when it has its turn, and since when the address.
+    turns: BTreeMap<VipId, Moment>,
+    holds: BTreeMap<VipId, Moment>,
+}
+
+/// A cause on this node for which a VIP failed.
+#[derive(Debug)]
+struct Lasting {
+    cause: Cause,
+    told_at: Moment,
+    /// How often it failed for it since.
+    times: u32,
+}
+
+impl Teller {
+    /// Tells it, unless it is the same trouble again.
+    pub fn tell(&mut self, note: Note, plan: &Plan, links: &LinkStates, now: Moment) {
+        let lasted = self.lasted(&note, now);
+        if self.is_as_before(&note, now) {
+            debug!(?note, "as before");
+        } else {
+            tell(note, lasted, plan, links);
+        }
+    }
+
+    /// A VIP is no part of the plan any more.
+    pub fn forget(&mut self, vip: VipId) {
+        self.lasting.remove(&vip);
+        self.turns.remove(&vip);
+        self.holds.remove(&vip);
+    }
+
+    /// How long what the note ends has lasted, in milliseconds: the taking, or the holding.
+    fn lasted(&mut self, note: &Note, now: Moment) -> Option<u64> {
+        let since = match note {
+            Note::TurnCame { vip, .. } => {
+                self.turns.insert(*vip, now);
+                None
+            }
+            Note::Took { vip } => {
+                self.holds.insert(*vip, now);
+                self.turns.remove(vip)
+            }
+            Note::LetGo { vip, .. } => self.holds.remove(vip),
+            _ => None,
+        };
+        since.map(|since| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn is_as_before(&mut self, note: &Note, now: Moment) -> bool {
+        match note {
+            Note::LetGo { vip, cause, .. } | Note::LeftQueue { vip, cause } => self.fails(*vip, cause, now),
+            Note::Queued { vip, .. }
+            | Note::TurnCame { vip, .. }
+            | Note::SteppedBack { vip }
+            | Note::SomebodyAnswers { vip, .. } => self.lasting.get(vip).is_some_and(|l| l.times > 0),
+            Note::Took { vip } => {
+                self.lasting.remove(vip);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn fails(&mut self, vip: VipId, cause: &Cause, now: Moment) -> bool {
+        if !is_of_this_node(cause) {
+            self.lasting.remove(&vip);
+            return false;
+        }
+        match self.lasting.get_mut(&vip) {
+            Some(lasting) if lasting.cause == *cause => {
+                lasting.times += 1;
+                if now.since(lasting.told_at) < TELL {
+                    return true;
+                }
+                lasting.told_at = now;
+            }
+            _ => drop(self.lasting.insert(vip, Lasting { cause: cause.clone(), told_at: now, times: 0 })),
+        }
+        false
+    }
+}
+
+/// What another try does not mend by itself.
+fn is_of_this_node(cause: &Cause) -> bool {
+    matches!(cause, Cause::PutFailed(_) | Cause::NotOurs(_) | Cause::Fought | Cause::Answered(_))
+}
+
+fn tell(note: Note, lasted: Option<u64>, plan: &Plan, links: &LinkStates) {
     let link = |vip: VipId| link(plan, links, vip);
     match note {
         Note::SessionBegan { .. } | Note::SessionEnded { .. } => session(note),
-        Note::Queued { vip, behind } => info!(vip = name(plan, vip), behind, "stands in the queue"),
+        Note::Queued { vip, behind } => info!(vip = name(plan, vip), state = "waits", behind, "stands in the queue"),
         Note::StrangerFirst { vip, who } => {
             error!(vip = name(plan, vip), who, "a candidate that is no vipd stands first: nobody has the VIP");
         }
         Note::TurnCame { vip, at_once } => {
             let next = if at_once { "taking the VIP at once" } else { "asking the network first" };
-            info!(vip = name(plan, vip), "the turn has come: {next}");
+            info!(vip = name(plan, vip), state = "takes", "the turn has come: {next}");
         }
-        Note::Took { vip } => info!(vip = name(plan, vip), link = link(vip), "holds the VIP"),
-        Note::TookLoudly { vip, by } => {
+        Note::Took { vip } => {
+            info!(vip = name(plan, vip), state = "holds", link = link(vip), took_ms = lasted, "holds the VIP");
+        }
+        Note::TookLoudly { vip, by: Answer::Host(by) } => {
             error!(
                 vip = name(plan, vip),
                 by, "somebody still answers for the VIP a whole TTL after its turn: taking it all the same"
             );
         }
-        Note::SomebodyAnswers { vip, by } => {
+        Note::TookLoudly { vip, by: Answer::NotAsked(why) } => {
+            error!(vip = name(plan, vip), "taking the VIP without having asked the network for a whole TTL: {why}");
+        }
+        Note::SomebodyAnswers { vip, by: Answer::Host(by) } => {
             warn!(vip = name(plan, vip), by, "another host still answers for the VIP: not taking it for now");
+        }
+        Note::SomebodyAnswers { vip, by: Answer::NotAsked(why) } => {
+            warn!(vip = name(plan, vip), "the network cannot be asked whether somebody has the VIP: {why}");
         }
         Note::Claimed { vip, by, times } => {
             warn!(vip = name(plan, vip), by, times, "another host claims the VIP that is held here: announced again");
         }
-        Note::LetGo { vip, cause, kept_place } => let_go(&name(plan, vip), &cause, kept_place),
-        Note::LeftQueue { vip, cause } => info!(vip = name(plan, vip), "leaves the queue: {}", why(&cause)),
-        Note::SteppedBack { vip } => info!(vip = name(plan, vip), "the VIP is free for others"),
+        Note::LetGo { vip, cause, kept_place } => let_go(&name(plan, vip), &cause, kept_place, lasted),
+        Note::LeftQueue { vip, cause } if is_of_this_node(&cause) => {
+            error!(
+                vip = name(plan, vip),
+                state = "aside",
+                "leaves the queue without having taken the VIP: {}",
+                why(&cause)
+            );
+        }
+        Note::LeftQueue { vip, cause } => {
+            info!(vip = name(plan, vip), state = "aside", "leaves the queue: {}", why(&cause));
+        }
+        Note::SteppedBack { vip } => info!(vip = name(plan, vip), state = "aside", "the VIP is free for others"),
         Note::Repaired { vip, times } => {
             warn!(
                 vip = name(plan, vip),
@@ -68,10 +183,10 @@ fn session(note: Note) {
     }
 }
 
-fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
-    let why = why(cause);
+fn let_go(vip: &str, cause: &Cause, kept_place: bool, held_ms: Option<u64>) {
+    let (why, state) = (why(cause), if kept_place { "paused" } else { "letsGo" });
     match cause {
-        Cause::Stopping | Cause::Removed => info!(vip, "lets go of the VIP: {why}"),
+        Cause::Stopping | Cause::Removed => info!(vip, state, held_ms, "lets go of the VIP: {why}"),
         Cause::KeyGone
         | Cause::LeaseLost
         | Cause::Fenced
@@ -79,9 +194,9 @@ fn let_go(vip: &str, cause: &Cause, kept_place: bool) {
         | Cause::Fruitless
         | Cause::AnotherHistory
         | Cause::InTheWay
-        | Cause::Unwanted => warn!(vip, kept_place, "lets go of the VIP: {why}"),
+        | Cause::Unwanted => warn!(vip, state, held_ms, "lets go of the VIP: {why}"),
         Cause::PutFailed(_) | Cause::NotOurs(_) | Cause::Fought | Cause::Answered(_) | Cause::NoKernelWord => {
-            error!(vip, kept_place, "lets go of the VIP: {why}");
+            error!(vip, state, held_ms, "lets go of the VIP: {why}");
         }
     }
 }
@@ -98,7 +213,10 @@ pub fn why(cause: &Cause) -> String {
         Cause::PutFailed(what) => format!("the address cannot be put: {what}"),
         Cause::NotOurs(what) => format!("the address is on this node and not ours: {what}"),
         Cause::Fought => "somebody keeps taking the address off".into(),
-        Cause::Answered(by) => format!("another host answers for it: {by}"),
+        Cause::Answered(Answer::Host(by)) => format!("another host answers for it: {by}"),
+        Cause::Answered(Answer::NotAsked(why)) => {
+            format!("the network could not be asked whether somebody has it: {why}")
+        }
         Cause::Fruitless => "one TTL without holding".into(),
         Cause::AnotherHistory => "etcd's data is of another history (restored, or another cluster)".into(),
         Cause::NoKernelWord => "the kernel does not confirm that an address is off".into(),
@@ -114,7 +232,45 @@ pub fn name(plan: &Plan, vip: VipId) -> String {
 }
 
 /// A VIP's link for people: its name, or what is looked for.
-fn link(plan: &Plan, links: &BTreeMap<VipId, LinkView>, vip: VipId) -> String {
-    let name = links.get(&vip).map(|link| link.name.clone());
+fn link(plan: &Plan, links: &LinkStates, vip: VipId) -> String {
+    let name = links.get(&vip).and_then(LinkState::serves).map(|link| link.name.clone());
     name.or_else(|| plan.get(vip).map(|planned| planned.link.to_string())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIP: VipId = VipId(0);
+
+    fn told(teller: &mut Teller, note: Note, second: u64) -> bool {
+        !teller.is_as_before(&note, Moment::default() + Duration::from_secs(second))
+    }
+
+    fn fails(what: &str) -> Note {
+        Note::LeftQueue { vip: VIP, cause: Cause::PutFailed(what.into()) }
+    }
+
+    #[test]
+    fn a_cause_that_lasts_is_told_once_a_minute_and_another_one_at_once() {
+        let mut teller = Teller::default();
+        let queued = || Note::Queued { vip: VIP, behind: 0 };
+        assert!(told(&mut teller, queued(), 0) && told(&mut teller, fails("no IPv6"), 0));
+        assert!(told(&mut teller, queued(), 0), "after a first failure the next try is news");
+        assert!(!told(&mut teller, fails("no IPv6"), 0), "not twice within milliseconds");
+        assert!(!told(&mut teller, queued(), 1) && !told(&mut teller, fails("no IPv6"), 1));
+        assert!(told(&mut teller, Note::Queued { vip: VipId(1), behind: 0 }, 1), "of another VIP");
+        assert!(told(&mut teller, fails("no IPv6"), 61) && !told(&mut teller, fails("no IPv6"), 62));
+        assert!(told(&mut teller, fails("no memory"), 63));
+        assert!(told(&mut teller, queued(), 63));
+    }
+
+    #[test]
+    fn who_holds_begins_anew() {
+        let mut teller = Teller::default();
+        assert!(told(&mut teller, fails("x"), 0) && !told(&mut teller, fails("x"), 1));
+        assert!(told(&mut teller, Note::Took { vip: VIP }, 2) && told(&mut teller, fails("x"), 3));
+        let link_down = Note::LeftQueue { vip: VIP, cause: Cause::LinkDown };
+        assert!(told(&mut teller, link_down.clone(), 4) && told(&mut teller, link_down, 5));
+    }
 }

@@ -3,7 +3,7 @@
 //! An order whose answer never comes may still be carried out, seconds later. The election knows that and repeats,
 //! guarded; adapters carry an order out once, bounded in time, and report what they learn.
 
-use super::event::{Generation, LeaseId, LinkId, VipId};
+use super::event::{Answer, Generation, LeaseId, LinkId, VipId};
 use super::record::{CandidateRecord, Key, NodeRecord};
 use crate::moment::Moment;
 
@@ -139,8 +139,8 @@ pub enum Cause {
     NotOurs(String),
     /// Somebody keeps taking the address off.
     Fought,
-    /// Another host answers for the VIP.
-    Answered(String),
+    /// Another host answers for the VIP, or nobody could be asked.
+    Answered(Answer),
     /// The turn brought no address for one TTL.
     Fruitless,
     /// etcd's data is of another history.
@@ -203,14 +203,14 @@ pub enum Note {
         /// Which VIP.
         vip: VipId,
         /// Who answered.
-        by: String,
+        by: Answer,
     },
     /// Another host answers for the VIP: not taken for now.
     SomebodyAnswers {
         /// Which VIP.
         vip: VipId,
         /// Who.
-        by: String,
+        by: Answer,
     },
     /// Another host claims the VIP that is held here. It is kept, and announced again.
     Claimed {

@@ -21,7 +21,7 @@ mod steps;
 use std::net::IpAddr;
 
 use super::action::{Action, Cause, Note, Occasion, Wish};
-use super::event::{Generation, LeaseId, LinkId, Outcome, VipId};
+use super::event::{Answer, Generation, LeaseId, LinkId, Outcome, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::Picture;
 use super::record::{Key, candidate_key, naming_address};
@@ -93,9 +93,20 @@ pub struct StepBack {
     pub key: Key,
     /// Its create revision.
     pub create: i64,
-    /// Whether to say the owner's word. Not for a turn that ended while its owner was still finding out whether the one
-    /// before is gone: the next one would take that word for an answer to a question that is still open.
-    pub word: bool,
+    /// What its owner says of it.
+    pub parting: Parting,
+}
+
+/// What an owner says of a candidate that it takes back.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Parting {
+    /// Its word: the addresses are off, and the next one need not ask.
+    Word,
+    /// It never had them, and knew of nobody who did: the next one stands where it stood, at a first claim.
+    Passed,
+    /// Nothing. It never had them and was still finding out whether somebody who was lost has: the next one would take any
+    /// word for an answer to a question that is still open.
+    Nothing,
 }
 
 /// Why a contender wants the session to end; of several reasons the last one here decides.
@@ -153,8 +164,8 @@ pub enum State {
     Leaving {
         /// The key's create revision.
         create: i64,
-        /// Whether the owner's word goes with it.
-        word: bool,
+        /// What goes with it.
+        parting: Parting,
         /// Since when.
         since: Moment,
         /// When the address was off and the first step back was ordered.
@@ -206,8 +217,8 @@ pub struct Proving {
     /// Somebody stood first and ended without a word (else: a first claim, as far as we know).
     lost: bool,
     probe: Probe,
-    /// Who answered last.
-    answered: Option<String>,
+    /// What came of the last probes that did not end in silence.
+    answered: Option<Answer>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -412,7 +423,7 @@ impl Contender {
     }
 
     /// Probes were answered by somebody, or by nobody.
-    pub fn probed(&mut self, round: u64, by: Option<String>, view: &View<'_>, wants: &mut Wants) {
+    pub fn probed(&mut self, round: u64, by: Option<Answer>, view: &View<'_>, wants: &mut Wants) {
         let State::Proving(p) = &mut self.state else { return };
         if round != self.round || !matches!(p.probe, Probe::Out { .. }) {
             return;

@@ -168,6 +168,15 @@ pub struct Reconfiguration {
     pub vips: Vec<(VipId, Vec<IpAddr>)>,
 }
 
+/// Why probes did not end in silence.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Answer {
+    /// Another host has the address: who, for people (a MAC address).
+    Host(String),
+    /// It was not possible to ask: why. What nobody was asked is not known.
+    NotAsked(String),
+}
+
 /// A fact.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Event {
@@ -233,14 +242,14 @@ pub enum Event {
         /// Which probing.
         round: u64,
     },
-    /// Somebody else answered for the VIP.
+    /// Somebody else answered for the VIP, or nobody could be asked.
     ProbeAnswered {
         /// Which VIP.
         vip: VipId,
         /// Which probing.
         round: u64,
-        /// Who, for people (a MAC address); or why probing was not possible.
-        by: String,
+        /// Who.
+        by: Answer,
     },
     /// Somebody else was heard to say that he has the VIP.
     Claimed {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::action::{Action, Cause, Note};
 use super::contender::{Contender, EndSession, Ending, OnConflict, StepBack, View, Wants, earliest};
-use super::event::{Change, Entry, Event, Generation, Header, LeaseId, Pair, VipId};
+use super::event::{Answer, Change, Entry, Event, Generation, Header, LeaseId, Pair, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::{Ignored, Picture};
 use super::record::{NodeRecord, Released, node_key};
@@ -293,7 +293,7 @@ impl Election {
         });
     }
 
-    fn probed(&mut self, vip: VipId, round: u64, by: Option<String>, now: Moment, wants: &mut Wants) {
+    fn probed(&mut self, vip: VipId, round: u64, by: Option<Answer>, now: Moment, wants: &mut Wants) {
         self.with_view(now, |contenders, view| {
             if let Some(contender) = contenders.iter_mut().find(|c| c.id == vip) {
                 contender.probed(round, by, view, wants);
@@ -426,10 +426,8 @@ impl Election {
 
     fn step_back(&mut self, wants: &mut Wants) {
         let Session::Live(live) = &mut self.session else { return };
-        for StepBack { key, create, word } in std::mem::take(&mut wants.step_back) {
-            if word {
-                live.release(Released { key: key.clone(), create });
-            }
+        for StepBack { key, create, parting } in std::mem::take(&mut wants.step_back) {
+            live.say(parting, Released { key: key.clone(), create });
             let record = live.record(&self.settings.node, &self.settings.version, self.stop != Stop::No);
             wants.actions.push(Action::StepBack { key, create, lease: live.lease, record });
         }

@@ -5,7 +5,7 @@
 
 mod groups;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::guards::{Guard, Guards};
 use super::record::{Key, NodeRecord, Released, node_key};
 use crate::moment::Moment;
 
-/// How many owners' words are remembered. A word is needed when its key goes, which is at once.
+/// Of how many candidates it is remembered what was said. It is needed when the key goes, which is at once.
 const WORDS_KEPT: usize = 1024;
 
 /// How many revisions back a read can be compared with what the watch told. Reads are late by milliseconds.
@@ -28,7 +28,7 @@ pub struct Picture {
     revision: i64,
     /// Since when no change can have been missed; none before the first read.
     unbroken_since: Option<Moment>,
-    words: BTreeSet<Word>,
+    said: BTreeMap<Candidate, Said>,
     ends: BTreeMap<IpAddr, Vec<End>>,
     /// What a short read would have said at the last revisions, oldest first: a watch may be ahead of a read.
     told: VecDeque<Told>,
@@ -42,18 +42,27 @@ struct Told {
     newest: i64,
 }
 
-/// An owner's word; ordered by revision, so that the oldest can be forgotten first.
+/// Of whom an owner said something; ordered by revision, so that the oldest can be forgotten first.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-struct Word {
+struct Candidate {
     create: i64,
     key: Key,
+}
+
+/// What an owner said of its candidate.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Said {
+    /// Its word: its addresses are off.
+    Word,
+    /// It never had them, and knew of nobody before it who was lost.
+    Passed,
 }
 
 /// Somebody who stood first for an address, and how that ended.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct End {
     at: Moment,
-    worded: bool,
+    said: Option<Said>,
 }
 
 /// What the last TTL says about those who stood first for a VIP.
@@ -63,7 +72,7 @@ pub enum Before {
     AllWorded,
     /// Somebody's turn ended without a word.
     Lost,
-    /// Nobody was seen to stand first, or not all of the last TTL was seen.
+    /// Nobody was seen to stand first, or to have the addresses, or not all of the last TTL was seen.
     Unknown,
 }
 
@@ -138,10 +147,10 @@ impl Picture {
     fn deleted(&mut self, key: &Key, now: Moment) {
         let Some(entry) = self.entries.get(key) else { return };
         if let Record::Candidate { addresses, .. } = &entry.record {
-            let worded = self.words.contains(&Word { create: entry.create, key: key.clone() });
+            let said = self.said.get(&Candidate { create: entry.create, key: key.clone() }).copied();
             let ended: Vec<IpAddr> = addresses.iter().copied().filter(|a| self.is_first(key, *a)).collect();
             for address in ended {
-                self.ends.entry(address).or_default().push(End { at: now, worded });
+                self.ends.entry(address).or_default().push(End { at: now, said });
             }
         }
         self.entries.remove(key);
@@ -151,13 +160,15 @@ impl Picture {
     fn note_words(&mut self, entry: &Entry) {
         let Record::Node { lease, record } = &entry.record else { return };
         let own = format!("/{lease}");
-        for Released { key, create } in &record.released {
+        let passed = record.passed.iter().map(|candidate| (candidate, Said::Passed));
+        let words = record.released.iter().map(|candidate| (candidate, Said::Word));
+        for (Released { key, create }, said) in passed.chain(words) {
             if key.0.ends_with(own.as_bytes()) {
-                self.words.insert(Word { create: *create, key: key.clone() });
+                self.said.insert(Candidate { create: *create, key: key.clone() }, said);
             }
         }
-        while self.words.len() > WORDS_KEPT {
-            self.words.pop_first();
+        while self.said.len() > WORDS_KEPT {
+            self.said.pop_first();
         }
     }
 
@@ -271,11 +282,18 @@ impl Picture {
         matches!(&entry.record, Record::Candidate { lease, .. } if self.node(&node_key(prefix, *lease)).is_none())
     }
 
-    /// Whether the last one that stood first for one of these addresses ended with its owner's word; none: within the last
-    /// TTL nobody was seen to end.
-    pub fn last_end_worded(&self, addresses: &[IpAddr]) -> Option<bool> {
+    /// What the last one that stood first for one of these addresses said at its end; none: within the last TTL nobody was
+    /// seen to end.
+    pub fn last_end(&self, addresses: &[IpAddr]) -> Option<Option<Said>> {
         let ends = addresses.iter().filter_map(|a| self.ends.get(a)).flatten();
-        ends.max_by_key(|end| end.at).map(|end| end.worded)
+        ends.max_by_key(|end| end.at).map(|end| end.said)
+    }
+
+    /// Whether the last one that stood first for one of these addresses passed its turn on within the last TTL.
+    pub fn is_passed_on(&self, addresses: &[IpAddr], now: Moment, ttl: Duration) -> bool {
+        let ends = addresses.iter().filter_map(|a| self.ends.get(a)).flatten();
+        let last = ends.max_by_key(|end| end.at);
+        last.is_some_and(|end| end.said == Some(Said::Passed) && now.since(end.at) <= ttl)
     }
 
     /// How those ended that stood first for these addresses within the last TTL.
@@ -284,9 +302,10 @@ impl Picture {
         let unbroken = self.unbroken_since.is_some_and(|since| now.since(since) > ttl);
         let all_seen = unbroken || !guards.on(Guard::WholeTtl);
         // The word for one address of a group says nothing of the others.
-        if addresses.iter().flat_map(ends).any(|e| !e.worded) {
+        let worded = |a: &IpAddr| ends(a).next().is_some() && ends(a).all(|e| e.said == Some(Said::Word));
+        if addresses.iter().flat_map(ends).any(|e| e.said.is_none()) {
             Before::Lost
-        } else if all_seen && addresses.iter().all(|a| ends(a).next().is_some()) {
+        } else if all_seen && addresses.iter().all(worded) {
             Before::AllWorded
         } else {
             Before::Unknown

@@ -49,6 +49,9 @@ pub struct NodeRecord {
     pub leaving: bool,
     /// The owner's word: the addresses of these candidates (`key@create revision`) are off.
     pub released: Vec<Released>,
+    /// These had the turn, knew of nobody before them who was lost, and never put their addresses: whoever comes next
+    /// has the same question before it, and no other.
+    pub passed: Vec<Released>,
 }
 
 /// A candidate whose address is off, in its owner's word. Written `key@create revision`.
@@ -99,6 +102,11 @@ pub fn node_key(prefix: &str, lease: LeaseId) -> Key {
 /// The address that names a VIP in etcd: its first IPv4 address, else its first IPv6 one.
 pub fn naming_address(addresses: &[IpAddr]) -> Option<IpAddr> {
     addresses.iter().find(|a| a.is_ipv4()).or_else(|| addresses.first()).copied()
+}
+
+/// A VIP for people: its addresses.
+pub fn vip_name(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join("+")
 }
 
 /// Reads one key-value under the prefix.

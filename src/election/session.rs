@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use super::contender::Parting;
 use super::event::{Header, LeaseId, Pair};
 use super::guards::{Guard, Guards};
 use super::picture::Picture;
@@ -59,8 +60,9 @@ pub struct Live {
     pub renewed_at: Moment,
     /// A pair whose read disagrees with the watch, for now, or that came past the fence.
     unproven: Option<Unproven>,
-    /// The owner's words of this session.
+    /// The owner's words of this session, and what it passed on.
     released: Vec<Released>,
+    passed: Vec<Released>,
     /// When the node's record was last ordered to be written.
     pub record_at: Option<Moment>,
 }
@@ -99,6 +101,7 @@ impl Live {
             renewed_at: sent_at,
             unproven: None,
             released: Vec::new(),
+            passed: Vec::new(),
             record_at: None,
         }
     }
@@ -238,18 +241,24 @@ impl Live {
         }
     }
 
-    /// The owner's word for a candidate.
-    pub fn release(&mut self, word: Released) {
-        self.released.retain(|w| *w != word);
-        self.released.push(word);
-        if self.released.len() > WORDS_SAID {
-            self.released.remove(0);
+    /// What is said of a candidate that is taken back; of many, the newest are said.
+    pub fn say(&mut self, parting: Parting, candidate: Released) {
+        let said = match parting {
+            Parting::Word => &mut self.released,
+            Parting::Passed => &mut self.passed,
+            Parting::Nothing => return,
+        };
+        said.retain(|known| *known != candidate);
+        said.push(candidate);
+        if said.len() > WORDS_SAID {
+            said.remove(0);
         }
     }
 
     /// The node's record as it should read now.
     pub fn record(&self, node: &str, version: &str, leaving: bool) -> NodeRecord {
-        NodeRecord { node: node.into(), version: version.into(), leaving, released: self.released.clone() }
+        let (released, passed) = (self.released.clone(), self.passed.clone());
+        NodeRecord { node: node.into(), version: version.into(), leaving, released, passed }
     }
 }
 

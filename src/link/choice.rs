@@ -121,3 +121,9 @@ impl fmt::Display for Base {
         }
     }
 }
+
+/// The link that takes what arrives at this one, its port, which then finds no address there: the node still answers ARP
+/// for it as for any address it has, unless it is told not to, but no neighbour solicitation. A VRF only sorts links.
+pub fn taken_by<'l>(link: &Link, links: &'l [Link]) -> Option<&'l Link> {
+    links.iter().find(|of| Some(of.id) == link.port_of && of.kind != "vrf")
+}

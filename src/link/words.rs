@@ -28,10 +28,17 @@ pub fn describe(link: &Link, links: &[Link], by: Option<&Selector>) -> String {
         values.push(("driver", device.driver.clone()));
     }
     parts.extend(values.into_iter().map(|(key, has)| format!("{key} {}", shown(&has))));
-    if !link.serves {
-        parts.push("down".into());
-    }
+    parts.extend(lack(link).map(Into::into));
     format!("{} ({})", shown(&link.name), parts.join(", "))
+}
+
+/// Why what is put on it cannot be reached; none: it can.
+pub fn lack(link: &Link) -> Option<&'static str> {
+    match (link.serves, link.up) {
+        (true, _) => None,
+        (false, true) => Some("no carrier"),
+        (false, false) => Some("down"),
+    }
 }
 
 /// Some links, those of hardware first and those of pods last.

@@ -19,6 +19,7 @@ use super::frame::{self, Frame};
 use super::packet::PacketSocket;
 use crate::election::action::Occasion;
 use crate::election::event::{LinkId, VipId};
+use crate::election::record::vip_name;
 use crate::moment::Moment;
 use queue::{FRESH, Queue, Turn};
 
@@ -147,7 +148,7 @@ impl Announcer {
     ) -> Result<usize, AnnounceError> {
         let prepared = self.prepared.get_mut(&vip).ok_or(AnnounceError::NotPrepared)?;
         match prepared.line_to(link) {
-            Err(error) if error.may_pass() => warn_of(vip, &error),
+            Err(error) if error.may_pass() => warn_of(&prepared.addresses, &error),
             line => {
                 line?;
                 self.queue.add(vip, link, occasion, now);
@@ -190,7 +191,7 @@ impl Announcer {
         let line = match prepared.line_to(turn.link) {
             Ok(line) => line,
             Err(error) => {
-                warn_of(turn.vip, &error);
+                warn_of(&prepared.addresses, &error);
                 return self.queue.end(turn);
             }
         };
@@ -209,7 +210,7 @@ impl Announcer {
             Err(source) => {
                 self.counts.failed += 1;
                 warn_of(
-                    turn.vip,
+                    &[*address],
                     &AnnounceError::Send { what: frame.what, address: *address, link: turn.link, source },
                 );
                 self.queue.pass(turn);
@@ -251,7 +252,7 @@ impl Line {
     }
 }
 
-fn warn_of(vip: VipId, error: &AnnounceError) {
+fn warn_of(addresses: &[IpAddr], error: &AnnounceError) {
     let cause = std::error::Error::source(error).map(ToString::to_string);
-    warn!(vip = vip.0, cause, "{error}");
+    warn!(vip = vip_name(addresses), cause, "{error}");
 }

@@ -26,7 +26,7 @@ use super::clock::now;
 use super::frame::{self, Frame};
 use super::packet::PacketSocket;
 use super::ready;
-use crate::election::event::{Event, LinkId, VipId};
+use crate::election::event::{Answer, Event, LinkId, VipId};
 use crate::moment::Moment;
 
 /// When the probes go out, from the start. A host on the segment answers in well under a millisecond, and a switch port
@@ -81,16 +81,16 @@ pub async fn who_has(link: LinkId, ip: IpAddr) -> io::Result<Option<String>> {
 }
 
 /// Who answered, or why that cannot be known.
-async fn ask(link: LinkId, addresses: &[IpAddr]) -> Option<String> {
+async fn ask(link: LinkId, addresses: &[IpAddr]) -> Option<Answer> {
     let start = now();
     match listen_and_probe(link, addresses, start).await {
-        Ok(answer) => {
-            answer.map(|(mac, ip)| if addresses.len() > 1 { format!("{mac} for {ip}") } else { mac.to_string() })
-        }
+        Ok(answer) => answer
+            .map(|(mac, ip)| if addresses.len() > 1 { format!("{mac} for {ip}") } else { mac.to_string() })
+            .map(Answer::Host),
         Err(error) => {
             // Only now, so that a fault that stays is not reported a thousand times a second.
             until(start + LISTEN).await;
-            Some(format!("could not probe: {error}"))
+            Some(Answer::NotAsked(format!("could not probe: {error}")))
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::link::LinkChoice;
 use crate::moment::Moment;
 use converge::Kept;
 use links::{Extent, Links};
-pub use links::{LinkView, is_neighbour};
+pub use links::{LinkState, LinkStates, LinkView, is_neighbour};
 pub use pulse::Pulse;
 
 /// When to try again what the kernel refused or did not answer: its word must come, if it can.
@@ -113,8 +113,8 @@ struct Deaf;
 
 impl Keeper {
     /// A keeper for these VIPs, in this thread's network namespace. It does nothing until it runs. Who changes the plan
-    /// does so before the wish for a new VIP, and takes out only what it has no wish for but to be absent. `views` has the link of
-    /// each VIP that can serve, `missing` the VLANs that have none.
+    /// does so before the wish for a new VIP, and takes out only what it has no wish for but to be absent. `views` has the
+    /// link of each VIP, `missing` the VLANs that have none.
     ///
     /// # Errors
     /// When the socket for news or the timer cannot be opened.
@@ -123,7 +123,7 @@ impl Keeper {
         plan: watch::Receiver<Vec<KeptVip>>,
         wishes: watch::Receiver<Wishes>,
         events: mpsc::Sender<Event>,
-        views: watch::Sender<BTreeMap<VipId, LinkView>>,
+        views: watch::Sender<LinkStates>,
         missing: watch::Sender<BTreeSet<Missing>>,
     ) -> io::Result<Self> {
         let (monitor, alarm, pulse) = (Monitor::open()?, Alarm::new()?, Pulse::new(now()));

@@ -18,8 +18,8 @@ pub struct Beside<'a> {
     pub version: &'a str,
     /// What to do on this node.
     pub plan: &'a Plan,
-    /// The name of a VIP's link, if it can serve.
-    pub link: &'a dyn Fn(VipId) -> Option<String>,
+    /// The name of a VIP's link, if it can serve; else why not.
+    pub link: &'a dyn Fn(VipId) -> Result<String, String>,
     /// What happened so far.
     pub story: &'a Story,
     /// How the config stands.
@@ -32,7 +32,7 @@ pub fn snapshot(election: &Election, beside: &Beside<'_>, now: Moment) -> Status
     let place = |c: &&Contender| beside.plan.vips.iter().position(|planned| planned.id == c.id);
     let mut contenders: Vec<_> = election.contenders().iter().collect();
     contenders.sort_by_key(place);
-    let vips = contenders.into_iter().map(|contender| vip(election, contender, beside)).collect();
+    let vips = contenders.into_iter().map(|contender| vip(election, contender, beside, now)).collect();
     Status {
         format: FORMAT,
         node: beside.node.to_owned(),
@@ -60,7 +60,7 @@ fn millis(from: Moment, to: Moment) -> u64 {
     u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
 }
 
-fn vip(election: &Election, contender: &Contender, beside: &Beside<'_>) -> Vip {
+fn vip(election: &Election, contender: &Contender, beside: &Beside<'_>, now: Moment) -> Vip {
     let addresses = contender.addresses().to_vec();
     let up = (beside.link)(contender.id());
     let wanted = beside.plan.get(contender.id()).map(|planned| planned.link.to_string()).unwrap_or_default();
@@ -69,11 +69,20 @@ fn vip(election: &Election, contender: &Contender, beside: &Beside<'_>) -> Vip {
     Vip {
         queue: election.picture().candidates(&addresses).iter().filter_map(|e| candidate(election, e, own)).collect(),
         addresses,
-        link_up: up.is_some(),
+        link_up: up.is_ok(),
+        link_lack: up.as_ref().err().cloned(),
         link: up.unwrap_or(wanted),
         here: here(contender.state()),
+        passed_on: passed_on(election, contender, now),
         first_since,
         moves,
+    }
+}
+
+fn passed_on(election: &Election, contender: &Contender, now: Moment) -> bool {
+    match election.session() {
+        session::Session::Live(live) => election.picture().is_passed_on(contender.addresses(), now, live.timings.ttl),
+        session::Session::Silent { .. } | session::Session::Asking { .. } => false,
     }
 }
 

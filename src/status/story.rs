@@ -11,6 +11,7 @@ use crate::election::action::{Cause, Note};
 use crate::election::contender::Contender;
 use crate::election::event::{Entry, LeaseId, Record, VipId};
 use crate::election::machine::Election;
+use crate::election::picture::Said;
 use crate::moment::Moment;
 
 /// How many moves of each VIP are remembered.
@@ -48,7 +49,9 @@ impl Story {
     pub fn note(&mut self, note: &Note, words: impl Fn(&Cause) -> String, now: Moment) {
         match note {
             Note::TurnCame { vip, .. } => self.vip(*vip).turn = Some(now),
-            Note::LetGo { vip, cause, .. } => self.vip(*vip).let_go = Some(words(cause)),
+            Note::LetGo { vip, cause, .. } | Note::LeftQueue { vip, cause } => {
+                self.vip(*vip).let_go = Some(words(cause))
+            }
             Note::Took { vip } => {
                 let of = self.vip(*vip);
                 let took = of.turn.take().map(|turn| now.since(turn).as_millis());
@@ -74,9 +77,9 @@ impl Story {
                 Some(before) if *before == first => {}
                 before => {
                     let known = of.first.is_some();
-                    let worded = election.picture().last_end_worded(contender.addresses());
+                    let end = election.picture().last_end(contender.addresses());
                     let before = before.as_ref().and_then(Option::as_ref);
-                    let why = why(before, of.let_go.as_deref(), own_lease(election), worded);
+                    let why = why(before, of.let_go.as_deref(), own_lease(election), end);
                     of.first = Some(first.clone());
                     if known {
                         of.moved(first, why, at);
@@ -119,12 +122,14 @@ fn first(contender: &Contender, firsts: &BTreeMap<IpAddr, &Entry>) -> Option<Fir
 }
 
 /// Why the one before stands first no more, as far as this node knows.
-fn why(before: Option<&First>, let_go: Option<&str>, own: Option<LeaseId>, worded: Option<bool>) -> String {
-    match (before, let_go, worded) {
+fn why(before: Option<&First>, let_go: Option<&str>, own: Option<LeaseId>, end: Option<Option<Said>>) -> String {
+    match (before, let_go, end) {
         (None, ..) => "nobody stood before".into(),
         (Some(first), Some(cause), _) if own == Some(first.lease) => format!("this node let go: {cause}"),
-        (Some(First { node, .. }), _, Some(true)) => format!("{node} gave it up in order"),
-        (Some(First { node, .. }), _, Some(false)) => format!("{node}'s key is gone without its word: it was lost"),
+        (Some(First { lease, .. }), None, Some(None)) if own == Some(*lease) => "this node's key was deleted".into(),
+        (Some(First { node, .. }), _, Some(Some(Said::Passed))) => format!("{node} had the turn and did not take it"),
+        (Some(First { node, .. }), _, Some(Some(Said::Word))) => format!("{node} gave it up in order"),
+        (Some(First { node, .. }), _, Some(None)) => format!("{node}'s key is gone without its word: it was lost"),
         (Some(First { node, .. }), _, None) => format!("{node} is gone from the queue"),
     }
 }

@@ -10,7 +10,7 @@ use crate::election::event::{
 };
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
-use crate::election::record::{Key, NodeRecord, candidate_key, node_key};
+use crate::election::record::{Key, NodeRecord, Released, candidate_key, node_key};
 use crate::election::timings::Schedule;
 use crate::moment::Moment;
 use crate::plan::{Plan, PlannedVip};
@@ -101,7 +101,7 @@ impl World {
     }
 
     fn status(&self) -> Status {
-        let link = |_| Some("eth0".to_owned());
+        let link = |_| Ok("eth0".to_owned());
         let config = Config { reloads: 2, ..Config::default() };
         let beside =
             Beside { node: "cp-1", version: "test", plan: &self.plan, link: &link, story: &self.story, config };
@@ -133,6 +133,25 @@ fn a_move_is_told_with_its_reason_and_its_time() {
     world.changed(vec![Change::Deleted(candidate(3, 11).key)]);
     assert_eq!(line(&world.status(), &clock), "nobody is known to hold 10.0.0.1");
     assert_eq!(world.status().health(), Health::NobodyHolds);
+}
+
+#[test]
+fn a_turn_that_was_passed_on_is_no_holder_yet() {
+    let mut world = World::begun(vec![node(2, 3), candidate(2, 4)]);
+    world.changed(vec![Change::Put(node(3, 11)), Change::Put(candidate(3, 11))]);
+    let passed = vec![Released { key: candidate(2, 4).key, create: 4 }];
+    let record = NodeRecord { passed, ..NodeRecord::default() };
+    let said = Entry { modified: 12, record: Record::Node { lease: LeaseId(2), record }, ..node(2, 3) };
+    world.changed(vec![Change::Put(said), Change::Deleted(candidate(2, 4).key)]);
+    let status = world.status();
+    assert_eq!(status.vips[0].moves[0].why, "cp-2 had the turn and did not take it");
+    let told = "nobody is known to hold 10.0.0.1: cp-3 has the turn, and the one before did not take it";
+    assert_eq!((line(&status, &clock).as_str(), status.health()), (told, Health::NobodyHolds));
+    world.now = world.now + Duration::from_secs(6);
+    assert!(
+        line(&world.status(), &clock).starts_with("cp-3 holds 10.0.0.1"),
+        "it took it, or another would have the turn"
+    );
 }
 
 #[test]

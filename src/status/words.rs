@@ -1,9 +1,9 @@
 //! A status in words: one line for the unit, a page for people.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 
 use super::{Candidate, Config, Here, Move, Refused, Session, Status, Vip};
+use crate::election::record::vip_name;
 
 /// The longest line for the unit; hundreds of VIPs are counted, not listed.
 const LISTED: usize = 4;
@@ -34,7 +34,7 @@ fn counted(status: &Status) -> String {
 }
 
 fn one(vip: &Vip, clock: Clock<'_>) -> String {
-    let name = name(&vip.addresses);
+    let name = vip_name(&vip.addresses);
     let since = vip.first_since.map(|at| format!(" since {}", clock(at))).unwrap_or_default();
     match (vip.here, vip.holder(), vip.queue.first()) {
         (Here::Holds, ..) => format!("holds {name} on {}{since}", vip.link),
@@ -45,9 +45,18 @@ fn one(vip: &Vip, clock: Clock<'_>) -> String {
         (_, None, Some(Candidate { node, vipd: false, .. })) => {
             format!("nobody holds {name}: {node:?} stands first and is no vipd")
         }
-        (_, None, _) if !vip.link_up => format!("nobody is known to hold {name}; waits for {}", vip.link),
+        (_, None, Some(Candidate { node, this: false, .. })) if vip.passed_on => {
+            format!("nobody is known to hold {name}: {node} has the turn, and the one before did not take it")
+        }
+        (_, None, _) if !vip.link_up => {
+            format!("nobody is known to hold {name}; waits for {} ({})", vip.link, lack(vip))
+        }
         (_, None, _) => format!("nobody is known to hold {name}"),
     }
+}
+
+fn lack(vip: &Vip) -> &str {
+    vip.link_lack.as_deref().unwrap_or("cannot serve now")
 }
 
 fn etcd_trouble(etcd: &Session) -> Option<String> {
@@ -68,7 +77,7 @@ pub fn page(status: &Status, clock: Clock<'_>) -> String {
     config(&status.config, &mut text, clock);
     for vip in &status.vips {
         let _ = writeln!(text, "\n{}", one(vip, clock));
-        let up = if vip.link_up { "can serve" } else { "cannot serve now" };
+        let up = if vip.link_up { "can serve" } else { lack(vip) };
         let _ = writeln!(text, "  link   {} ({up})", vip.link);
         for (i, candidate) in vip.queue.iter().enumerate() {
             let this = if candidate.this { " (this node)" } else { "" };
@@ -113,8 +122,4 @@ fn a_move(change: &Move, clock: Clock<'_>) -> String {
 
 fn ms(ms: u64) -> String {
     if ms < 1000 { format!("{ms} ms") } else { format!("{}.{} s", ms / 1000, ms % 1000 / 100) }
-}
-
-fn name(addresses: &[IpAddr]) -> String {
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join("+")
 }

@@ -153,5 +153,5 @@ fn find<'a>(event: &'a Event, key: &Key) -> Option<&'a Entry> {
 }
 
 fn node_record(released: Vec<record::Released>) -> NodeRecord {
-    NodeRecord { node: "cp-1".into(), version: "test".into(), leaving: false, released }
+    NodeRecord { node: "cp-1".into(), version: "test".into(), leaving: false, released, passed: vec![] }
 }

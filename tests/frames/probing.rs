@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use vipd::election::event::{Event, LinkId, VipId};
+use vipd::election::event::{Answer, Event, LinkId, VipId};
 use vipd::node::clock::now;
 use vipd::node::conflict::Prober;
 
@@ -30,7 +30,7 @@ fn silent() -> Event {
 }
 
 fn answered(by: impl ToString) -> Event {
-    Event::ProbeAnswered { vip: VIP, round: ROUND, by: by.to_string() }
+    Event::ProbeAnswered { vip: VIP, round: ROUND, by: Answer::Host(by.to_string()) }
 }
 
 /// Puts addresses on the far machine as given to `ip addr add`, and probes for both VIP addresses.
@@ -138,7 +138,7 @@ fn what_cannot_be_heard_is_not_silence() {
             [(near, &[v4(), v6()][..]), (LinkId(4711), &[v4()]), (link("lo"), &[v6()]), (near, &[])]
         {
             let (event, took) = probe(link, addresses);
-            let Event::ProbeAnswered { by, .. } = event else { panic!("{event:?}") };
+            let Event::ProbeAnswered { by: Answer::NotAsked(by), .. } = event else { panic!("{event:?}") };
             println!("{by}");
             assert!(by.starts_with("could not probe: "), "{by}");
             assert!(took >= Duration::from_millis(100), "a fault must not be reported in a hot loop: {took:?}");
@@ -161,6 +161,9 @@ fn a_link_that_fails_while_it_is_listened_on_is_not_silence() {
             flap();
             heard.recv().await.expect("every probing ends with an event")
         });
-        assert!(matches!(&event, Event::ProbeAnswered { by, .. } if by.starts_with("could not probe")), "{event:?}");
+        assert!(
+            matches!(&event, Event::ProbeAnswered { by: Answer::NotAsked(why), .. } if why.starts_with("could not probe")),
+            "{event:?}"
+        );
     });
 }

@@ -162,7 +162,7 @@ fn another_hardware_address_is_told_and_costs_nothing() {
         for mac in ["02:00:00:00:00:07", "02:00:00:00:00:08"] {
             ip(&format!("link set eth0 address {mac}"));
             assert_eq!(w.link().await, Some(link), "told again");
-            let seen = w.views.borrow()[&VIP].mac;
+            let seen = w.view().mac;
             assert_eq!(seen.map(|byte| format!("{byte:02x}")).join(":"), mac);
         }
         while let Some(news) = listener.try_next().unwrap() {
@@ -190,7 +190,7 @@ fn a_link_that_is_renamed_while_it_is_up_is_another_for_who_names_it_and_the_sam
             }
             if stays {
                 w.silent_for(Duration::from_millis(200)).await;
-                assert_eq!(w.views.borrow()[&VIP].name, "moved");
+                assert_eq!(w.view().name, "moved");
                 return assert_eq!(addresses(&[V4]).await.len(), 1);
             }
             assert_eq!(w.link().await, None);

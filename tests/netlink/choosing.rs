@@ -10,7 +10,7 @@ use vipd::node::netlink::Netlink;
 use vipd::node::vlan::{Missing, create_missing, remove_created};
 
 use crate::heard::Heard;
-use crate::world::{V4, VIP, World, addresses, alone, in_ms, ip, link_of, plug_in};
+use crate::world::{V4, World, addresses, alone, in_ms, ip, link_of, plug_in};
 
 fn selected(selector: Selector) -> LinkChoice {
     LinkChoice { base: Base::Selected(selector), vlan: None }
@@ -52,7 +52,7 @@ fn by_an_alternative_name_or_an_alias_which_may_come_late_and_go() {
             ip(give);
             let near = link_of("near").await;
             assert_eq!(w.link().await, Some(near));
-            assert_eq!(w.views.borrow()[&VIP].name, "near");
+            assert_eq!(w.view().name, "near");
             taken_on(&mut w, near).await;
             ip("link set near down");
             assert_eq!(w.link().await, None);

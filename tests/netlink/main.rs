@@ -360,17 +360,17 @@ fn a_put_that_the_kernel_refuses_says_what_was_tried_and_leaves_nothing() {
 fn the_link_is_told_when_it_comes_goes_and_is_another() {
     alone(|| async {
         let mut w = World::new(&[V4]).await;
-        assert_eq!(w.link().await, None, "not there yet");
+        assert_eq!((w.link().await, w.lack()), (None, "there is no such link".into()));
         plug_in();
         let first = w.link().await.expect("it came");
-        assert_eq!(w.views.borrow()[&VIP].index, first);
+        assert_eq!(w.view().index, first);
         ip("link set far down");
         assert_eq!(w.link().await, None, "no carrier");
-        assert!(w.views.borrow().is_empty());
+        assert_eq!(w.lack(), "eth0: no carrier");
         ip("link set far up");
         assert_eq!(w.link().await, Some(first));
         ip("link set eth0 down");
-        assert_eq!(w.link().await, None, "down");
+        assert_eq!((w.link().await, w.lack()), (None, "eth0: down".into()));
         ip("link set eth0 up");
         assert_eq!(w.link().await, Some(first));
         ip("link del eth0");

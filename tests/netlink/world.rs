@@ -15,7 +15,7 @@ use vipd::election::event::{Event, Generation, LinkId, Outcome, VipId};
 use vipd::link::LinkChoice;
 use vipd::moment::Moment;
 use vipd::node::clock::now;
-use vipd::node::keeper::{Keeper, KeptVip, LinkView, Wanted, Wishes};
+use vipd::node::keeper::{Keeper, KeptVip, LinkState, LinkStates, LinkView, Wanted, Wishes};
 use vipd::node::kernel::Kernel;
 use vipd::node::netlink::{Address, Netlink};
 use vipd::node::put::{LATE, Putter};
@@ -85,7 +85,7 @@ pub(crate) fn in_ms(millis: u64) -> Moment {
 pub(crate) struct World {
     pub(crate) wishes: watch::Sender<Wishes>,
     pub(crate) events: mpsc::Receiver<Event>,
-    pub(crate) views: watch::Receiver<BTreeMap<VipId, LinkView>>,
+    pub(crate) views: watch::Receiver<LinkStates>,
     pub(crate) missing: watch::Receiver<BTreeSet<Missing>>,
     pub(crate) plans: watch::Sender<Vec<KeptVip>>,
     pub(crate) keeper: JoinHandle<std::io::Result<()>>,
@@ -93,6 +93,19 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// The VIP's link, which serves.
+    pub(crate) fn view(&self) -> LinkView {
+        self.views.borrow()[&VIP].serves().expect("it serves").clone()
+    }
+
+    /// Why it does not serve.
+    pub(crate) fn lack(&self) -> String {
+        match &self.views.borrow()[&VIP] {
+            LinkState::Lacks(why) => why.clone(),
+            LinkState::Serves(link) => panic!("{} serves", link.name),
+        }
+    }
+
     /// A keeper of one VIP with these addresses on `eth0`.
     pub(crate) async fn new(ips: &[&str]) -> Self {
         Self::with_late(ips, LATE).await

@@ -7,10 +7,12 @@ use std::time::Duration;
 use crate::election::action::{Action, Note, Occasion, Wish};
 use crate::election::contender::OnConflict;
 use crate::election::event::{
-    Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Reconfiguration, Record, ShortRead, VipId,
+    Answer, Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Reconfiguration, Record,
+    ShortRead, VipId,
 };
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
+use crate::election::picture::Said;
 use crate::election::record::{Key, NodeRecord, Released, naming_address};
 use crate::election::timings::Schedule;
 use crate::moment::Moment;
@@ -144,7 +146,8 @@ impl Script {
             ["silence"] => Event::ProbeSilent { vip, round: self.round },
             ["claimed", "by", who] => Event::Claimed { vip, by: (*who).into(), times: 1 },
             ["claimed", "by", who, times] => Event::Claimed { vip, by: (*who).into(), times: times.parse().unwrap() },
-            ["answer"] => Event::ProbeAnswered { vip, round: self.round, by: "02:00:00:00:00:01".into() },
+            ["cannot-ask"] => Event::ProbeAnswered { vip, round: self.round, by: Answer::NotAsked("no right".into()) },
+            ["answer"] => Event::ProbeAnswered { vip, round: self.round, by: Answer::Host("02:00:00:00:00:01".into()) },
             ["wants", vips @ ..] => self.wants(vips),
             ["vip", vip, fact @ ..] => self.of(vip, fact, now),
             ["stop"] => Event::Stop,
@@ -229,7 +232,7 @@ impl Script {
         Event::PictureRead { sent_at, header: self.header(), entries }
     }
 
-    /// `seen [+KEY@CREATE ...] [~KEY@CREATE ...] [-KEY ...] [word:LEASE=KEY@CREATE]`: one revision, the next or that of
+    /// `seen [+KEY@CREATE ...] [~KEY@CREATE ...] [-KEY ...] [word:LEASE=KEY@CREATE] [passed:LEASE=KEY@CREATE]`: one revision, the next or that of
     /// the first `+`. `~`: written over by somebody, without its lease.
     fn seen(&mut self, words: &[&str]) -> Event {
         self.revision += 1;
@@ -240,9 +243,10 @@ impl Script {
                 changes.push(Change::Deleted(full(key)));
                 continue;
             }
-            let mut new = match word.strip_prefix("word:") {
-                Some(word) => node_record(word),
-                None => entry(word.strip_prefix(['+', '~']).unwrap()),
+            let mut new = match word.split_once(':') {
+                Some(("word", said)) => node_record(said, Said::Word),
+                Some(("passed", said)) => node_record(said, Said::Passed),
+                _ => entry(word.strip_prefix(['+', '~']).unwrap()),
             };
             if word.starts_with('~') {
                 new.record = Record::Ignored("it hangs on no lease");
@@ -307,12 +311,15 @@ fn entry(text: &str) -> Entry {
     Entry { key: full(&format!("{named}/{lease}")), create, modified, record }
 }
 
-/// `LEASE=KEY@CREATE`: the record of that lease says the word for that candidate.
-fn node_record(text: &str) -> Entry {
-    let (lease, released) = text.split_once('=').unwrap();
-    let (key, create) = released.split_once('@').unwrap();
-    let released = vec![Released { key: full(key), create: create.parse().unwrap() }];
-    let record = NodeRecord { released, ..NodeRecord::default() };
+/// `LEASE=KEY@CREATE`: the record of that lease says this of that candidate.
+fn node_record(text: &str, said: Said) -> Entry {
+    let (lease, candidate) = text.split_once('=').unwrap();
+    let (key, create) = candidate.split_once('@').unwrap();
+    let candidates = vec![Released { key: full(key), create: create.parse().unwrap() }];
+    let record = match said {
+        Said::Word => NodeRecord { released: candidates, ..NodeRecord::default() },
+        Said::Passed => NodeRecord { passed: candidates, ..NodeRecord::default() },
+    };
     let record = Record::Node { lease: id(lease), record };
     Entry { key: full(&format!(".nodes/{lease}")), create: 1, modified: 1, record }
 }
@@ -374,8 +381,9 @@ fn told(note: &Note) -> String {
 }
 
 fn words(record: &NodeRecord) -> String {
-    let released: Vec<_> = record.released.iter().map(|r| format!("{}@{} is off", r.key, r.create)).collect();
+    let released = record.released.iter().map(|r| format!("{}@{} is off", r.key, r.create));
+    let passed = record.passed.iter().map(|r| format!("{}@{} is passed on", r.key, r.create));
     let leaving = record.leaving.then(|| "leaving".to_owned());
-    let all: Vec<_> = leaving.into_iter().chain(released).collect();
+    let all: Vec<_> = leaving.into_iter().chain(released).chain(passed).collect();
     if all.is_empty() { String::new() } else { format!(": {}", all.join(", ")) }
 }

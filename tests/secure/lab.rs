@@ -1,8 +1,9 @@
 //! An adapter under test, what it reported, and what it said.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -20,7 +21,7 @@ pub(crate) struct Lab {
     etcd: Etcd,
     events: mpsc::Receiver<Event>,
     pub(crate) said: Said,
-    _listening: tracing::subscriber::DefaultGuard,
+    _listening: Listening,
 }
 
 /// The log lines of one test.
@@ -52,14 +53,52 @@ impl Said {
         found.unwrap_or_else(|_| panic!("{words:?} is not said in\n{}", self.all()))
     }
 
-    /// Listens to what this thread says from now on.
-    pub(crate) fn listen(&self, level: tracing::Level) -> tracing::subscriber::DefaultGuard {
-        let lines = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time().with_target(false);
-        tracing::subscriber::set_default(lines.with_writer(self.clone()).finish())
+    /// Listens to what this thread says from now on, down to this level.
+    ///
+    /// One subscriber for all threads and for good: those of single threads that come and go at once make `tracing` forget
+    /// now and then that anybody listens.
+    pub(crate) fn listen(&self, level: tracing::Level) -> Listening {
+        static FOR_ALL: Once = Once::new();
+        FOR_ALL.call_once(|| {
+            let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+            lines.without_time().with_target(false).with_writer(Here).init();
+        });
+        EAR.with_borrow_mut(|ear| *ear = Some((self.clone(), level)));
+        Listening
     }
 }
 
-impl Write for &Said {
+thread_local! {
+    /// Who listens to this thread, and down to which level.
+    static EAR: RefCell<Option<(Said, tracing::Level)>> = const { RefCell::new(None) };
+}
+
+/// Ends the listening when it is dropped.
+pub(crate) struct Listening;
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        EAR.with_borrow_mut(|ear| *ear = None);
+    }
+}
+
+/// Writes for whoever listens to the thread that speaks.
+struct Here;
+
+impl<'a> MakeWriter<'a> for Here {
+    type Writer = Said;
+
+    fn make_writer(&'a self) -> Said {
+        Said::default()
+    }
+
+    fn make_writer_for(&'a self, about: &tracing::Metadata<'_>) -> Said {
+        let ear = EAR.with_borrow(|ear| ear.clone().filter(|(_, level)| about.level() <= level));
+        ear.map(|(said, _)| said).unwrap_or_default()
+    }
+}
+
+impl Write for Said {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend(bytes);
         Ok(bytes.len())
@@ -67,14 +106,6 @@ impl Write for &Said {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Said {
-    type Writer = &'a Self;
-
-    fn make_writer(&'a self) -> &'a Self {
-        self
     }
 }
 
@@ -145,7 +176,8 @@ impl Lab {
         self.order(Action::Stand { key: key.clone(), lease, record });
         self.next(|e| matches!(e, Event::Changed { .. }).then_some(())).await;
         self.pair(lease).await;
-        let node = record::NodeRecord { node: "cp-1".into(), version: "test".into(), leaving: true, released: vec![] };
+        let node =
+            record::NodeRecord { node: "cp-1".into(), version: "test".into(), leaving: true, ..Default::default() };
         self.order(Action::WriteRecord { lease, record: node.clone() });
         self.next(|e| matches!(e, Event::Changed { .. }).then_some(())).await;
         self.order(Action::RevokeLease { lease, record: Some(node) });

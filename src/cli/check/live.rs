@@ -1,5 +1,5 @@
-//! What `vipd check --live` finds beyond what is lacking: a place that does not suit a VIP, settings of the kernel that
-//! would hurt, somebody who has it already, and what etcd makes of our lease.
+//! What `vipd check --live` finds beyond what is lacking: a [`place`] that does not suit a VIP, somebody who has it already,
+//! and what etcd makes of our lease.
 //!
 //! Each finding is one line: what, why it matters, what to do. Beside three probes and a lease of a second nothing is sent.
 
@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::node::Node;
+use super::place;
 use crate::config::{Config, Ttl};
 use crate::election::event::{Entry, Record};
 use crate::link::Link;
 use crate::node::conflict::who_has;
 use crate::node::etcd::{Trial, auto_ttl, trial};
-use crate::node::keeper::is_neighbour;
 use crate::plan::{Plan, PlannedVip};
 
 /// The bits of `CapEff` in `/proc/self/status` (linux/capability.h) that the daemon needs.
@@ -28,9 +28,12 @@ pub(super) async fn look(node: &mut Node, plan: &Plan, config: &Config) -> (Vec<
         Err(why) => findings.push(format!("etcd was not tried: {why}; nothing can be held without it")),
     }
     for vip in &plan.vips {
-        let Some(link) = node.link(&vip.link).cloned() else { continue };
+        let Some(link) = node.link(&vip.link).cloned() else {
+            findings.extend(place::to_be_created(&vip.link));
+            continue;
+        };
         for ip in &vip.addresses {
-            findings.extend(place(node, &link, *ip).await);
+            findings.extend(place::of(node, &link, *ip).await);
         }
         findings.extend(others(node, vip, &link, trial.as_ref().ok(), &config.node, &mut facts).await);
     }
@@ -65,53 +68,6 @@ fn lease(ttl: Ttl, least: Duration, facts: &mut Vec<String>, findings: &mut Vec<
         )),
         Ttl::Fixed(ttl) => facts.push(format!("etcd grants leases of {least:?} and more; ttl is {ttl:?}")),
     }
-}
-
-/// Whether the link suits the address.
-async fn place(node: &mut Node, link: &Link, ip: IpAddr) -> Vec<String> {
-    let name = &link.name;
-    let there = node.addresses_on(link, ip).await;
-    let is_local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    let usable: Vec<_> = there.iter().filter(|a| !is_local(a.ip)).collect();
-    let is_near = usable.iter().any(|a| is_neighbour(a, ip));
-    let mut findings = Vec::new();
-    // An IPv6 network may be on a link whose nodes have only link-local addresses.
-    if !is_near && (ip.is_ipv4() || !usable.is_empty()) {
-        let has = usable.iter().map(|a| format!("{}/{}", a.ip, a.prefix)).collect::<Vec<_>>().join(", ");
-        let has = if has.is_empty() { "has no address".to_owned() } else { format!("has {has}") };
-        findings.push(format!(
-            "{ip} is in no network of {name}, which {has}: clients there do not ask for it, and answers leave by other routes; \
-             give {name} an address of its network, or put the VIP on the link that has one"
-        ));
-    }
-    if ip.is_ipv4() {
-        findings.extend(arp(name, ip, is_near));
-    }
-    findings
-}
-
-/// The kernel's settings that decide whether ARP requests for a /32 are answered: the larger of `all` and the link's.
-fn arp(link: &str, ip: IpAddr, is_near: bool) -> Option<String> {
-    let setting = |key: &str| {
-        let read = |of: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{of}/{key}")).ok();
-        let value = |of: &str| read(of).and_then(|text| text.trim().parse::<u8>().ok()).unwrap_or(0);
-        value("all").max(value(link))
-    };
-    let ignore = setting("arp_ignore");
-    // 1 (kube-proxy's strictARP) and 3 are fine: the VIP is on the link where the question comes in, with global scope.
-    if matches!(ignore, 2 | 8..) {
-        return Some(format!(
-            "net.ipv4.conf.{link}.arp_ignore is {ignore} (or that of all): the kernel does not answer for {ip}, a /32, and \
-             clients lose it when they ask again; set both to 0 or 1"
-        ));
-    }
-    let strict = [("rp_filter", setting("rp_filter") == 1), ("arp_filter", setting("arp_filter") == 1)];
-    let (key, _) = strict.into_iter().find(|(_, on)| *on && !is_near)?;
-    Some(format!(
-        "net.ipv4.conf.{link}.{key} is 1 (or that of all) and {link} has no address of {ip}'s network: questions of clients \
-         there are dropped; give it one, or set both to {}",
-        if key == "rp_filter" { "2" } else { "0" }
-    ))
 }
 
 /// Whether somebody has the VIP now, who is none of us.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::link::{Base, Found, Link, LinkChoice, Selector, describe, list, vlan_of};
+use crate::link::{Base, Found, Link, LinkChoice, Selector, describe, list, taken_by, vlan_of};
 use crate::node::device::Devices;
 use crate::node::kernel::{Kernel, chain};
 use crate::node::netlink::Address;
@@ -46,6 +46,12 @@ impl Node {
     /// The link of a choice, if it is there.
     pub(super) fn link(&self, choice: &LinkChoice) -> Option<&Link> {
         link_of(choice, &self.seen.as_ref().ok()?.1)
+    }
+
+    /// The name of the link that takes what arrives at this one, its port.
+    pub(super) fn taken_by(&self, link: &Link) -> Option<&str> {
+        let (_, links) = self.seen.as_ref().ok()?;
+        taken_by(link, links).map(|of| of.name.as_str())
     }
 
     /// The other addresses of this one's family on a link; none if they cannot be seen.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::OnConflict;
-use super::{Announcing, Contender, EndSession, Ending, Probe, Proving, State, StepBack, View, Wants};
+use super::{Announcing, Contender, EndSession, Ending, Parting, Probe, Proving, State, StepBack, View, Wants};
 use crate::election::action::{Action, Cause, Note, Wish};
 use crate::election::event::{Entry, Outcome};
 use crate::election::guards::Guard;
@@ -37,8 +37,8 @@ impl Contender {
             State::Taking { create, since } => self.step_taking(create, since, view, wants),
             State::Holding { create, .. } => self.step_holding(create, view, wants),
             State::Paused { create, since } => self.step_paused(create, since, view, wants),
-            State::Leaving { create, word, since, asked_since, asked_at } => {
-                self.step_leaving((create, word), (since, asked_since, asked_at), view, wants);
+            State::Leaving { create, parting, since, asked_since, asked_at } => {
+                self.step_leaving((create, parting), (since, asked_since, asked_at), view, wants);
             }
         }
         self.state != before
@@ -310,7 +310,7 @@ impl Contender {
 
     fn step_leaving(
         &mut self,
-        (create, word): (i64, bool),
+        (create, parting): (i64, Parting),
         (since, asked_since, asked_at): (Moment, Option<Moment>, Moment),
         view: &View<'_>,
         wants: &mut Wants,
@@ -335,8 +335,8 @@ impl Contender {
         }
         // From here on the key is dead to us, whatever becomes of the order.
         self.dead = self.dead.max(create);
-        wants.step_back.push(StepBack { key: self.key(view), create, word });
-        self.state = State::Leaving { create, word, since, asked_since: Some(first), asked_at: view.now };
+        wants.step_back.push(StepBack { key: self.key(view), create, parting });
+        self.state = State::Leaving { create, parting, since, asked_since: Some(first), asked_at: view.now };
     }
 
     /// Reasons to leave the queue that hold in every state. Whoever is paused by its link waits for better news.
@@ -394,12 +394,13 @@ impl Contender {
     }
 
     fn leave_state(&mut self, create: i64, view: &View<'_>) {
-        let word = match &self.state {
-            State::Proving(_) => false,
-            State::Queued { .. } => self.left_no_question(view),
-            _ => true,
+        let parting = match &self.state {
+            State::Proving(p) if p.lost => Parting::Nothing,
+            State::Proving(_) => Parting::Passed,
+            State::Queued { .. } if !self.left_no_question(view) => Parting::Nothing,
+            _ => Parting::Word,
         };
-        self.state = State::Leaving { create, word, since: view.now, asked_since: None, asked_at: view.now };
+        self.state = State::Leaving { create, parting, since: view.now, asked_since: None, asked_at: view.now };
     }
 
     /// A group that waits may have stood first for one of its addresses for long. It has asked nobody about that one, so

@@ -110,6 +110,7 @@ async fn once(shared: &Shared, old: LeaseId, who: &Who) -> Result<Release, Failu
         version: who.version.clone(),
         leaving: true,
         released: words.clone(),
+        passed: Vec::new(),
     });
     orders::say_and_revoke(shared, old, record.as_ref()).await?;
     Ok(if words.is_empty() { Release::Gone } else { Release::Done { released: words } })

@@ -15,6 +15,7 @@ use super::{KeptVip, RETRY, Wanted};
 use crate::election::action::Wish;
 use crate::election::event::{Event, Generation, LinkId, Outcome, VipId};
 use crate::election::lifetime::{self, Next, SECOND};
+use crate::election::record::vip_name;
 use crate::moment::Moment;
 use crate::node::clock::now;
 use crate::node::guards::{self, Guard};
@@ -180,7 +181,7 @@ impl Kept {
             return Round::Done;
         }
         for stray in seen.ours.iter().filter(|a| !fits(a, link)) {
-            warn!(address = %stray, "an address of ours is where or how it should not be: taken off");
+            warn!(vip = vip_name(&self.vip.addresses), address = %stray, "an address of ours is where or how it should not be: taken off");
             if let Err(e) = kernel.take_off(stray.link, stray.ip, stray.prefix).await {
                 return self.later(format!("cannot take {stray} off: {}", chain(&e)));
             }
@@ -379,7 +380,7 @@ impl Kept {
     /// Prints a complaint, once as long as it is the same.
     fn complain(&mut self, complaint: String) {
         if self.complaint.as_ref() != Some(&complaint) {
-            warn!(vip = self.vip.id.0, "{complaint}; trying again");
+            warn!(vip = vip_name(&self.vip.addresses), "{complaint}; trying again");
             self.complaint = Some(complaint);
         }
     }

@@ -36,6 +36,28 @@ pub struct LinkView {
     pub name: String,
 }
 
+/// The link of a VIP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LinkState {
+    /// It can serve.
+    Serves(LinkView),
+    /// It cannot: why, in words.
+    Lacks(String),
+}
+
+impl LinkState {
+    /// The link, if it can serve.
+    pub fn serves(&self) -> Option<&LinkView> {
+        match self {
+            Self::Serves(link) => Some(link),
+            Self::Lacks(_) => None,
+        }
+    }
+}
+
+/// The link of each VIP.
+pub type LinkStates = BTreeMap<VipId, LinkState>;
+
 /// A link that can serve, and its hardware address, which is what the network is told of.
 type Serving = (LinkId, [u8; 6]);
 
@@ -66,16 +88,13 @@ pub(super) struct Links {
     subnets: Subnets,
     /// What was said last, for every VIP that anything was said for.
     said: BTreeMap<VipId, Option<Serving>>,
-    views: watch::Sender<BTreeMap<VipId, LinkView>>,
+    views: watch::Sender<LinkStates>,
     missing: watch::Sender<BTreeSet<Missing>>,
     again: Option<Moment>,
 }
 
 impl Links {
-    pub(super) fn new(
-        views: watch::Sender<BTreeMap<VipId, LinkView>>,
-        missing: watch::Sender<BTreeSet<Missing>>,
-    ) -> Self {
+    pub(super) fn new(views: watch::Sender<LinkStates>, missing: watch::Sender<BTreeSet<Missing>>) -> Self {
         let (picks, vips, with_ipv6, said) = (Vec::new(), Vec::new(), BTreeSet::new(), BTreeMap::new());
         let (devices, subnets) = (Devices::default(), Subnets::default());
         Self { picks, vips, with_ipv6, listed: false, devices, subnets, said, views, missing, again: None }
@@ -202,14 +221,17 @@ impl Links {
     }
 
     fn publish(&self) {
-        let views: BTreeMap<_, _> = self.vips.iter().filter_map(|(vip, _)| Some((*vip, self.view(*vip)?))).collect();
-        changed(&self.views, views);
+        changed(&self.views, self.vips.iter().map(|(vip, at)| (*vip, self.state(*vip, *at))).collect());
         changed(&self.missing, self.picks.iter().filter_map(Pick::missing).cloned().collect());
     }
 
-    fn view(&self, vip: VipId) -> Option<LinkView> {
-        let link = self.usable(vip)?;
-        Some(LinkView { index: link.id, mac: link.mac, name: link.name.clone() })
+    fn state(&self, vip: VipId, at: usize) -> LinkState {
+        match self.usable(vip) {
+            Some(link) => LinkState::Serves(LinkView { index: link.id, mac: link.mac, name: link.name.clone() }),
+            None => {
+                LinkState::Lacks(self.picks[at].lack().unwrap_or_else(|| "a port, which takes no IPv6 address".into()))
+            }
+        }
     }
 }
 

@@ -26,6 +26,7 @@ impl Link {
         link.loopback = message.header.flags.contains(LinkFlags::Loopback);
         // The flags, not the operational state: that one stays "unknown" for the loopback and for links whose driver
         // never says; IFF_LOWER_UP is the carrier everywhere, and is down on a bridge without ports that are up.
+        link.up = message.header.flags.contains(LinkFlags::Up);
         link.serves = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
         link
     }

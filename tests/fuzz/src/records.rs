@@ -99,7 +99,8 @@ fn ours_read_back(mut bytes: Bytes<'_>) {
     };
     assert_eq!((whose, read), (lease, addresses));
     let released = vec![Released { key, create: i64::from(bytes.byte()) }];
-    same_again(&NodeRecord { node, version: "1".into(), leaving: bytes.coin(), released }, lease);
+    let passed = released.clone();
+    same_again(&NodeRecord { node, version: "1".into(), leaving: bytes.coin(), released, passed }, lease);
 }
 
 /// Whatever stands there, the picture keeps its own rules.

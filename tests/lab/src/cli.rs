@@ -26,6 +26,9 @@ enum Command {
         /// Their names, or `all`
         #[arg(required = true)]
         names: Vec<String>,
+        /// How many side by side; figures are quieter with one
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        at_once: usize,
         #[command(flatten)]
         settings: Settings,
     },
@@ -136,7 +139,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             scenarios::FULL.iter().for_each(|scenario| line(scenario, " (only with --full, or by name)"));
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run { names, settings } => runner::run(&names, &settings.to_args()?),
+        Command::Run { names, at_once, settings } => runner::run(&names, &settings.to_args()?, at_once),
         Command::Demo { show, settings } => {
             Ok(code(runner::lab(&[vec!["demo".to_owned()], show.to_args(), settings.to_args()?].concat(), None, None)?))
         }

@@ -282,6 +282,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: claimed::claimed,
     },
     Scenario {
+        name: "refused",
+        about: "a neighbour has the VIP before any of us: no node ever takes it, until he is gone; the log stays readable",
+        run: claimed::refused,
+    },
+    Scenario {
         name: "many-vips",
         about: "a node with 100 VIPs is killed, or told to leave: all taken, all announced, no frame lost",
         run: many::vips,

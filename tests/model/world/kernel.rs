@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::node::{Held, VIP, Wanted};
 use super::{Kind, World};
 use crate::election::action::Wish;
-use crate::election::event::{Event, Generation, Outcome};
+use crate::election::event::{Answer, Event, Generation, Outcome};
 use crate::election::lifetime::whole_seconds;
 use crate::election::model::choice::Chooser;
 use crate::moment::Moment;
@@ -121,7 +121,7 @@ impl World {
         let has = |n: &super::Node| n.kernel.is_some() && n.shares_with(&self.nodes[i]);
         let answered = self.nodes.iter().enumerate().any(|(j, n)| j != i && has(n) && hears(n));
         let event = if hears(&self.nodes[i]) && answered {
-            Event::ProbeAnswered { vip: VIP, round, by: "somebody".into() }
+            Event::ProbeAnswered { vip: VIP, round, by: Answer::Host("somebody".into()) }
         } else {
             Event::ProbeSilent { vip: VIP, round }
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::judge::KERNEL_LATE;
 use super::{Happening, MS, SECOND, World};
 use crate::election::action::Wish;
-use crate::election::event::{Event, Outcome, VipId};
+use crate::election::event::{Answer, Event, Outcome, VipId};
 use crate::election::safety::case::Rough;
 use crate::election::safety::node::{Address, Node, Wanted};
 use crate::moment::Moment;
@@ -141,7 +141,7 @@ impl World {
         let answers = |(i, n): (usize, &Node)| i != node && n.has_any(&addresses) && reaches(n);
         let squatted = self.squatted_until > self.now;
         if reaches(me) && (squatted || self.nodes.iter().enumerate().any(answers)) {
-            return self.tell(node, MS / 5, Event::ProbeAnswered { vip, round, by: "somebody".into() });
+            return self.tell(node, MS / 5, Event::ProbeAnswered { vip, round, by: Answer::Host("somebody".into()) });
         }
         if left == 0 {
             return self.tell(node, MS / 50, Event::ProbeSilent { vip, round });

@@ -17,7 +17,7 @@ impl Kept {
         let (known, foreign) = std::mem::take(&mut seen.foreign).into_iter().partition(|a| self.is_known(a));
         seen.foreign = foreign;
         for a in &known {
-            warn!(address = %a, "somebody changed an address of ours: it is put right");
+            warn!(vip = %a.ip, address = %a, "somebody changed an address of ours: it is put right");
             self.robbed |= self.said == Some(Outcome::Present);
             if let Some(held) = self.held.get_mut(&a.ip) {
                 held.end = None;

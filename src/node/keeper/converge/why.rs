@@ -11,7 +11,9 @@ pub(super) fn refused(ip: IpAddr, error: &Error) -> &'static str {
     let Error::Refused(refusal) = error else { return "" };
     match refusal.raw_os_error().map(Errno::from_raw) {
         // It says EPERM to whoever may not put addresses.
-        Some(Errno::EACCES) if ip.is_ipv6() => " (IPv6 is off on this link: net.ipv6.conf.LINK.disable_ipv6 must be 0)",
+        Some(Errno::EACCES) if ip.is_ipv6() => {
+            " (IPv6 is off on this link: its net.ipv6.conf setting disable_ipv6 must be 0)"
+        }
         Some(Errno::EINVAL) if ip.is_ipv6() => " (is the link's MTU below 1280? IPv6 needs that much)",
         Some(Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT) if ip.is_ipv6() => " (this kernel runs without IPv6)",
         _ => "",

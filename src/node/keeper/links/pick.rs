@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use crate::election::event::LinkId;
-use crate::link::{Base, Found, Link, LinkChoice, describe, list, vlan_of};
+use crate::link::{Base, Found, Link, LinkChoice, describe, lack, list, taken_by, vlan_of};
 use crate::moment::Moment;
 use crate::node::clock::now;
 use crate::node::vlan::Missing;
@@ -51,6 +51,17 @@ impl Pick {
     /// The link, whether it can serve or not.
     pub(super) fn link(&self) -> Option<&Link> {
         self.link.as_ref()
+    }
+
+    /// Why nothing can be served on it, in words; none: it can.
+    pub(super) fn lack(&self) -> Option<String> {
+        let standing = self.said.as_ref().map(|(standing, _)| standing);
+        match (standing, &self.link) {
+            (Some(Standing::Several), _) => Some("more than one link is meant".into()),
+            (Some(Standing::NoVlan), _) => Some("there is no link for the VLAN yet".into()),
+            (_, None) => Some("there is no such link".into()),
+            (_, Some(link)) => lack(link).map(|lack| format!("{}: {lack}", link.name)),
+        }
     }
 
     /// Whether it is a port of a bond or a bridge.
@@ -188,8 +199,10 @@ impl Pick {
             Standing::Chosen(..) => {
                 let Some(link) = about.first() else { return };
                 self.warn_of_port(link, links);
-                let link = describe(link, links, by);
-                if matches!(&self.choice, LinkChoice { base: Base::Named(_), vlan: None }) {
+                let (serves, link) = (link.serves, describe(link, links, by));
+                if !serves {
+                    warn!(%wanted, "the link is {link}: waiting until it is up, with carrier");
+                } else if matches!(&self.choice, LinkChoice { base: Base::Named(_), vlan: None }) {
                     debug!(%wanted, "the link is {link}");
                 } else {
                     info!(%wanted, "the link is {link}");
@@ -197,10 +210,4 @@ impl Pick {
             }
         }
     }
-}
-
-/// The link that takes what arrives at this one, its port, which then finds no address there: the node still answers ARP
-/// for it as for any address it has, unless it is told not to, but no neighbour solicitation. A VRF only sorts links.
-fn taken_by<'l>(link: &Link, links: &'l [Link]) -> Option<&'l Link> {
-    links.iter().find(|of| Some(of.id) == link.port_of && of.kind != "vrf")
 }

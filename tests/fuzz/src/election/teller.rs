@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vipd::election::contender::OnConflict;
 use vipd::election::event::{
+    Answer,
     Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Record, ShortRead, VipId,
 };
 use vipd::election::guards::Guards;
@@ -282,7 +283,7 @@ impl Teller {
         let round = self.judge.round(vip).saturating_sub(u64::from(what >> 4 == 1));
         self.tell(match what & 1 {
             0 => Event::ProbeSilent { vip, round },
-            _ => Event::ProbeAnswered { vip, round, by: "him".into() },
+            _ => Event::ProbeAnswered { vip, round, by: Answer::Host("him".into()) },
         });
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vipd::election::action::Wish;
-use vipd::election::event::{Event, Outcome};
+use vipd::election::event::{Answer, Event, Outcome};
 use vipd::election::lifetime::{self, Next};
 use vipd::election::record::candidate_key;
 use vipd::election::session::Session;
@@ -179,7 +179,7 @@ impl World {
         let Some(probing) = &n.probing else { return };
         let (round, since) = (probing.round, probing.since);
         if probing.heard || answered || n.link_down {
-            n.facts.push_back(Event::ProbeAnswered { vip: VIP, round, by: "him".into() });
+            n.facts.push_back(Event::ProbeAnswered { vip: VIP, round, by: Answer::Host("him".into()) });
         } else if self.now >= since + LISTEN {
             n.facts.push_back(Event::ProbeSilent { vip: VIP, round });
         } else {

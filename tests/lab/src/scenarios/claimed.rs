@@ -14,7 +14,7 @@ use crate::neighbour::Mac;
 use crate::scenario::Context;
 use crate::shell;
 use crate::timeline::NodeIndex;
-use crate::world::{Options, VIP, World};
+use crate::world::{Options, TTL, VIP, World};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A claim is answered at once if none was for this long.
@@ -98,6 +98,36 @@ fn insist(lab: &Context, world: &World, holder: NodeIndex, heard: &Announced) ->
     let named = world.call(VIP, PROMPT)?;
     ensure!(named == world.nodes[holder].name, "{VIP} is answered by {named}");
     Ok(())
+}
+
+/// The address is in use before any daemon starts. Each of them gets the turn, and none of them takes it; what they say of
+/// it does not grow with the turns.
+pub(super) fn refused(lab: &Context) -> Result<()> {
+    let mut world = lab.world(Options { vipd: false, ..Options::default() })?;
+    shell::run(&format!("ip addr add {VIP}/32 dev br0"))?;
+    world.start_daemons()?;
+    // Nobody of us answers for longer than a TTL: after two the daemons of before insisted.
+    clock::sleep(TTL * 4);
+    let puts = world.monitor.timeline().puts(VIP);
+    ensure!(puts == 0, "{puts} times the VIP was put beside the neighbour's");
+    let refusal = ["ERROR", "leaves the queue", &text(bridge()?)];
+    let said = (0..world.nodes.len()).map(|node| world.logged(node, &refusal, Duration::ZERO));
+    let said: Vec<String> = said.filter_map(Result::ok).collect();
+    ensure!(said.len() > 1, "{} nodes say that they refuse", said.len());
+    lab.say(said[0].trim());
+    for node in &world.nodes {
+        let lines = node.vipd.said().lines().filter(|line| line.contains(&VIP.to_string())).count();
+        ensure!(lines < 20, "{} wrote {lines} lines about it within {}", node.name, millis(TTL * 4));
+    }
+    shell::run(&format!("ip addr del {VIP}/32 dev br0"))?;
+    let from = clock::now();
+    let holder = world.one_holder(VIP, PATIENCE)?;
+    lab.say(format_args!(
+        "the neighbour is gone: {} has it after {}",
+        world.nodes[holder].name,
+        millis(clock::now().since(from))
+    ));
+    world.monitor.no_overlap(At::default(), clock::now())
 }
 
 /// The lab's own leg gets the address, asks for somebody as an owner does, and loses it.

@@ -70,7 +70,9 @@ fn recreate(world: &mut World, probe: &Probe, tally: &mut Tally) -> Result<()> {
 pub(super) fn refused(lab: &Context) -> Result<()> {
     const UNABLE: usize = 0;
     let vips = vec![Vip { ip: VIP6, link: "eth0".to_owned() }];
-    let mut world = lab.world(Options { vips, vipd: false, ..Options::default() })?;
+    // What is told only once a minute is to be counted.
+    let log = Some("info,vipd::daemon::tell=debug");
+    let mut world = lab.world(Options { vips, vipd: false, log, ..Options::default() })?;
     ipv6(&world, UNABLE, false)?;
     let from = clock::now();
     world.nodes[UNABLE].vipd.start()?;
@@ -79,6 +81,8 @@ pub(super) fn refused(lab: &Context) -> Result<()> {
     clock::sleep(Duration::from_secs(3));
     let alone = times(&world, UNABLE);
     ensure!((2..=12).contains(&alone), "alone it tried {alone} times in some seconds");
+    let errors = world.nodes[UNABLE].vipd.said().lines().filter(|line| line.contains("ERROR")).count();
+    ensure!(errors == 1, "of one lasting cause {errors} errors were told within seconds");
     for node in 1..3 {
         world.nodes[node].vipd.start()?;
     }
@@ -107,7 +111,7 @@ pub(super) fn refused(lab: &Context) -> Result<()> {
 }
 
 fn times(world: &World, node: usize) -> usize {
-    world.nodes[node].vipd.said().lines().filter(|line| line.contains("cannot be put")).count()
+    world.nodes[node].vipd.said().lines().filter(|line| line.contains("cannot put")).count()
 }
 
 fn ipv6(world: &World, node: usize, on: bool) -> Result<()> {

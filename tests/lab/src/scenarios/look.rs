@@ -22,7 +22,8 @@ pub(super) fn look(lab: &Context) -> Result<()> {
     let mut world = lab.world(Options { vipd: false, ..Options::default() })?;
     let good = "was found that would hurt";
     says(lab, &world, &[good, "nobody has 10.77.0.100", "ttl is 5s"])?;
-    elsewhere(lab, &world)?;
+    with(lab, &world, "10.99.0.1", "10.99.0.1 is in no network of eth0, which has 10.77.0.11/24")?;
+    with(lab, &world, "10.77.0.255", "10.77.0.255 is the broadcast address of 10.77.0.11/24")?;
     shell::run(&format!("ip addr add {VIP}/32 dev br0"))?;
     let said = says(lab, &world, &["10.77.0.100 is answered by", "no node stands for it in etcd"]);
     shell::run(&format!("ip addr del {VIP}/32 dev br0"))?;
@@ -34,6 +35,7 @@ pub(super) fn look(lab: &Context) -> Result<()> {
         on_node(mend)?;
         said?;
     }
+    port(lab, &world)?;
     world.start_daemons()?;
     let holder = world.one_holder(VIP, PATIENCE)?;
     world.all_stand(VIP)?;
@@ -43,13 +45,23 @@ pub(super) fn look(lab: &Context) -> Result<()> {
     Ok(())
 }
 
-/// A VIP of another network than its link.
-fn elsewhere(lab: &Context, world: &World) -> Result<()> {
+/// Another VIP, which does not suit its link.
+fn with(lab: &Context, world: &World, vip: &str, told: &str) -> Result<()> {
     let config = &world.nodes[0].config;
     let text = fs::read_to_string(config)?;
-    fs::write(config, text.replace(&VIP.to_string(), "10.99.0.1"))?;
-    let said = says(lab, world, &["10.99.0.1 is in no network of eth0, which has 10.77.0.11/24"]);
+    fs::write(config, text.replace(&VIP.to_string(), vip))?;
+    let said = says(lab, world, &[told]);
     fs::write(config, text)?;
+    said
+}
+
+/// The link is a port of a bridge.
+fn port(lab: &Context, world: &World) -> Result<()> {
+    let on_node = |line: &str| world.nodes[0].ns.run(|| shell::run(line));
+    on_node("ip link add br9 type bridge")?;
+    on_node("ip link set eth0 master br9")?;
+    let said = says(lab, world, &["eth0 is a port of br9"]);
+    on_node("ip link del br9")?;
     said
 }
 
