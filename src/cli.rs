@@ -1,7 +1,9 @@
 //! The command line.
 
+mod ask;
 mod check;
 mod log;
+mod reload;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogLevel};
 use crate::daemon;
 
 /// sysexits.h: something was found in an unconfigured or misconfigured state.
@@ -70,6 +72,27 @@ enum Command {
         #[command(flatten)]
         how: status::How,
     },
+    /// Have the daemon on this node read its config anew and apply what changed; for a unit's ExecReload
+    ///
+    /// VIPs that did not change are not touched, not even for a moment. A VIP that was taken out, or whose addresses or
+    /// link changed, is handed over in order first: address off, then its key; one that changed or is new then stands in
+    /// the queue like at a start. What holds at once: announce, onConflict, etcd's endpoints, discover, tls, user and
+    /// passwordFile (the session goes on), log.level (but --log-level and VIPD_LOG of the daemon win). lease.ttl and
+    /// lease.margin hold from the next session on, and `vipd status` says so. node, runtimeDir and etcd.prefix need a
+    /// restart: a file in which they changed is refused.
+    ///
+    /// The file is the one that the daemon was started with. If anything in it is wrong, or needs a restart, nothing at all
+    /// is changed, and it is said why: here, in the daemon's log and by `vipd status`. SIGHUP does the same without an
+    /// answer.
+    ///
+    /// Exit codes: 0 applied; 78 the file is refused, nothing was changed; 1 the daemon cannot be asked.
+    Reload {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The daemon's answer as one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what would be done on this node, and what it lacks; change nothing
     ///
     /// Exit codes: 0 for a good config, whatever is lacking or found; 78 for one that is refused.
@@ -95,14 +118,19 @@ struct LogArgs {
     #[arg(long, value_enum, default_value_t = log::Format::Auto)]
     log_format: log::Format,
     /// What is logged: a level (error, warn, info, debug, trace), or levels by module (`info,vipd::node=debug`)
-    #[arg(long, env = "VIPD_LOG", default_value = "info")]
-    log_level: String,
+    /// [default: vipd.log.level of the config, else info]
+    #[arg(long, env = "VIPD_LOG")]
+    log_level: Option<String>,
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
+    if let Command::Reload { config, json } = &command {
+        return reload::report(&config.config, *json).unwrap_or_else(|e| failed(&e));
+    }
     let (Command::Run { config, .. }
+    | Command::Reload { config, .. }
     | Command::Release { config, .. }
     | Command::Status { config, .. }
     | Command::Check { config, .. }) = &command;
@@ -111,8 +139,11 @@ pub fn main() -> ExitCode {
         Err(code) => return code,
     };
     match &command {
-        Command::Run { log, .. } => logged(log, || run(checked)),
-        Command::Release { log, timeout, .. } => logged(log, || release(&checked, Duration::from_secs(*timeout))),
+        Command::Run { log, config } => logged(log, checked.log_level, |set| run(checked, &config.config, set)),
+        Command::Reload { .. } => ExitCode::SUCCESS, // it has returned above, before any file was read
+        Command::Release { log, timeout, .. } => {
+            logged(log, checked.log_level, |_| release(&checked, Duration::from_secs(*timeout)))
+        }
         Command::Status { how, .. } => status::report(&checked, how).unwrap_or_else(|e| failed(&e)),
         Command::Check { config, live } => {
             in_runtime(check::report(&checked, &config.config, *live)).unwrap_or_else(|e| failed(&e))
@@ -129,18 +160,20 @@ fn load(path: &Path) -> Result<Config, ExitCode> {
     })
 }
 
-fn logged(log: &LogArgs, work: impl FnOnce() -> ExitCode) -> ExitCode {
-    match log::start(log.log_format, &log.log_level) {
-        Ok(()) => work(),
+/// The command line, or the environment, wins over the config, also when that changes.
+fn logged(log: &LogArgs, configured: LogLevel, work: impl FnOnce(Option<daemon::SetLevel>) -> ExitCode) -> ExitCode {
+    let level = log.log_level.as_deref().unwrap_or(configured.name());
+    match log::start(log.log_format, level) {
+        Ok(set) => work(log.log_level.is_none().then_some(set)),
         Err(e) => {
-            eprintln!("vipd: --log-level {:?}: {e}", log.log_level);
+            eprintln!("vipd: --log-level {level:?}: {e}");
             ExitCode::from(2)
         }
     }
 }
 
-fn run(config: Config) -> ExitCode {
-    match in_runtime(daemon::run(config)).and_then(|end| end) {
+fn run(config: Config, path: &Path, set_level: Option<daemon::SetLevel>) -> ExitCode {
+    match in_runtime(daemon::run(config, path, set_level)).and_then(|end| end) {
         Ok(daemon::End::Clean) => tracing::info!("ended; all is given back"),
         Ok(daemon::End::Unfinished) => {
             tracing::warn!("ended; etcd has not heard it all, and the lease will end by itself");

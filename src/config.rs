@@ -10,6 +10,7 @@
 
 mod announce;
 mod check;
+mod difference;
 mod endpoint;
 mod etcd;
 mod groups;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::link::LinkChoice;
+pub use difference::{Difference, LOG_LEVEL};
 use endpoint::Host as Where;
 pub use etcd::{ClientCertificate, Etcd, Tls, User};
 use machine::Machine;
@@ -35,6 +37,7 @@ use raw::{LARGEST_FILE, Map, Node};
 use refusal::{Place, Problems};
 pub use refusal::{Problem, Refusal};
 use settings::Settings;
+pub use settings::usual_runtime_dir;
 
 use crate::election::contender::OnConflict;
 use crate::election::timings::Schedule;
@@ -54,10 +57,43 @@ pub struct Config {
     pub on_conflict: OnConflict,
     /// Where the daemon tells its metrics, if it does. The unspecified IPv6 address means every address, of IPv4 too.
     pub metrics: Option<SocketAddr>,
+    /// What is logged, unless the command line or the environment says so.
+    pub log_level: LogLevel,
     /// Where the daemon keeps what its next start must know.
     pub runtime_dir: PathBuf,
     /// The VIPs, in the file's order.
     pub vips: Vec<Vip>,
+}
+
+/// From which weight on something is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogLevel {
+    /// Wake up.
+    Error,
+    /// Look today.
+    Warn,
+    /// Every transition.
+    #[default]
+    Info,
+    /// What somebody who looks for a cause wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// As the operator writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }
 
 /// The session's lease.
@@ -205,6 +241,7 @@ fn assemble(settings: Settings, vips: Vec<Vip>) -> Config {
         announce: settings.announce,
         on_conflict: settings.on_conflict,
         metrics: settings.metrics,
+        log_level: settings.log_level,
         runtime_dir: settings.runtime_dir,
         vips,
     }

@@ -11,6 +11,7 @@ mod driver;
 mod measures;
 mod memory;
 mod release;
+pub mod reload;
 mod scrape;
 mod service;
 pub mod tell;
@@ -26,18 +27,19 @@ use tracing::{error, info, warn};
 
 use auditor::Auditor;
 pub use claim::{Claim, ClaimError};
-use control::{Ask, Control};
+use control::{Ask, Control, WAITING};
 use driver::Driver;
 pub use driver::End;
 use measures::Measures;
 use memory::Memory;
 pub use release::release;
+use reload::{Loaded, Reloader};
 use scrape::{Scrape, Source};
 use service::Service;
 use tell::Teller;
 use vlans::Vlans;
 
-use crate::config::Config;
+use crate::config::{Config, LogLevel};
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
 use crate::metrics::metrics;
@@ -58,12 +60,16 @@ const FACTS: usize = 1024;
 /// This daemon's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs the daemon until it is asked to stop.
+/// Changes what is logged.
+pub type SetLevel = Box<dyn Fn(LogLevel) -> Result<(), String> + Send>;
+
+/// Runs the daemon until it is asked to stop. `path`: where the config is read anew from; `set_level`: none, if what is
+/// logged is not for the config to say.
 ///
 /// # Errors
 /// When it cannot start (nothing was changed then, or what an earlier life left is still there and the error says so),
 /// or when what it stands on breaks.
-pub async fn run(config: Config) -> anyhow::Result<End> {
+pub async fn run(config: Config, path: &Path, set_level: Option<SetLevel>) -> anyhow::Result<End> {
     let _claim = Claim::take()?;
     let plan = Plan::new(&config);
     let mut memory = Memory::open(&config.runtime_dir)?;
@@ -84,22 +90,26 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
     let (wishes, wished) = watch::channel(Wishes::new());
     let ((show, views), (miss, missing)) = (watch::channel(BTreeMap::new()), watch::channel(BTreeSet::new()));
     let there = kernel.there();
-    let keeper = Keeper::new(kernel, kept(&plan), wished, report.clone(), show, miss)?;
+    let (keep, to_keep) = watch::channel(kept(&plan));
+    let keeper = Keeper::new(kernel, to_keep.clone(), wished, report.clone(), show, miss)?;
     let pulse = keeper.pulse();
     let service = Service::new(pulse.clone(), now());
     let mut keeper = tokio::spawn(keeper.run());
-    let vlans = Vlans::start(&plan, missing);
+    let vlans = Vlans::start(to_keep, missing);
     let (election, first) = Election::start(settings(&config), &plan, now());
     let (prober, lookout) = (Prober::new(report.clone()), Lookout::start(report));
     let (happened, audit, page) = metrics(&config.node, VERSION, now());
     let measures = Measures::new(happened, &plan);
     tokio::spawn(Auditor::new(audit, measures.claims(), there)?.run());
-    let (ask, asks) = mpsc::channel(control::WAITING);
-    let _control = listen(&config.runtime_dir, ask.clone());
+    let (ask, asks) = mpsc::channel(WAITING);
+    let reloader = Reloader::new(path, ask.clone());
+    let _control = listen(&config.runtime_dir, ask.clone(), reloader.clone());
     let source = Source { asks: ask, page, outlook: etcd.outlook(), pulse, readiness: service.readiness() };
     let _scrape = config.metrics.map(|at| Scrape::start(at, source)).transpose()?;
     let (announcer, story, teller) = (Announcer::new(), Story::default(), Teller::default());
     let node = config.node.clone();
+    info!(node, version = VERSION, vips = plan.vips.len(), "vipd runs");
+    let loaded = Loaded::new(config, plan.first_free(), keep, set_level);
     let driver = Driver {
         node,
         plan,
@@ -115,9 +125,10 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
         story,
         teller,
         measures,
+        loaded,
         asks,
+        reloader,
     };
-    info!(node = config.node, version = VERSION, vips = driver.plan.vips.len(), "vipd runs");
     let end = tokio::select! {
         end = driver.run(election, first) => end.context("the daemon's timer or signals broke")?,
         end = &mut keeper => {
@@ -130,9 +141,9 @@ pub async fn run(config: Config) -> anyhow::Result<End> {
 }
 
 /// Without it the VIPs are held all the same; it is said, and nobody can ask.
-fn listen(runtime_dir: &Path, asks: mpsc::Sender<Ask>) -> Option<Control> {
+fn listen(runtime_dir: &Path, asks: mpsc::Sender<Ask>, reloader: Reloader) -> Option<Control> {
     let failed = |e: &io::Error| error!("there is no control socket, so `vipd status` cannot ask: {e}");
-    Control::start(runtime_dir, asks).inspect_err(failed).ok()
+    Control::start(runtime_dir, asks, reloader).inspect_err(failed).ok()
 }
 
 fn settings(config: &Config) -> Settings {

@@ -24,6 +24,8 @@
 //!    can. The holder announces it, answers others who claim it, and each counted pair lets it live on.
 //! 5. The turn is given up in this order: address off, the *kernel's word* that it is, then the key, with the owner's
 //!    word. From the moment its deletion is ordered, a key is dead to its owner.
+//! 6. Another config changes the plan while all this goes on (`machine/reconfigure.rs`): a VIP that is taken out is given
+//!    up in that order and forgotten; one that changed is taken out, and begins anew when nothing of it is left.
 //!
 //! # What may never happen
 //! - A fence counted from an answer, or moved by an answer alone.

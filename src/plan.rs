@@ -1,25 +1,29 @@
 //! What to do on this node: the VIPs of a configuration, numbered and named as etcd names them.
 //!
-//! Made by the daemon at its start. Pure; it does not look at the links, whose state is reported as events later.
+//! Made by the daemon at its start, and anew at every reload ([`difference`]). Pure; it does not look at the links, whose
+//! state is reported as events later.
+
+mod difference;
 
 use std::net::IpAddr;
 
-use crate::config::Config;
+use crate::config::{Config, Vip};
 use crate::election::event::VipId;
-use crate::election::record::naming_address;
+use crate::election::record::{naming_address, vip_name};
 use crate::link::LinkChoice;
+pub use difference::Difference;
 
 /// Everything this node stands for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Plan {
-    /// The VIPs, in the file's order.
+    /// The VIPs, in the file's order; behind them those that were taken out of it and are not given back yet.
     pub vips: Vec<PlannedVip>,
 }
 
 /// One VIP, with everything the adapters need to know of it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PlannedVip {
-    /// Its number: its place in [`Plan::vips`].
+    /// Its number.
     pub id: VipId,
     /// Its addresses, which move as one; never empty.
     pub addresses: Vec<IpAddr>,
@@ -29,25 +33,33 @@ pub struct PlannedVip {
     pub key_address: IpAddr,
     /// Where it stands in the configuration.
     pub place: String,
+    /// It was taken out of the configuration and is being given back.
+    pub going: bool,
 }
 
 impl Plan {
     /// The plan of a checked configuration. A VIP without an address has no key to stand under, and is left out.
     pub fn new(config: &Config) -> Self {
         let named = config.vips.iter().filter_map(|vip| Some((vip, naming_address(&vip.addresses)?)));
-        let vips = named.zip(0..=u16::MAX).map(|((vip, key_address), id)| PlannedVip {
-            id: VipId(id),
-            addresses: vip.addresses.clone(),
-            link: vip.link.clone(),
-            key_address,
-            place: vip.place.clone(),
-        });
+        let vips = named.zip(0..=u32::MAX).map(|((vip, key_address), id)| PlannedVip::new(VipId(id), vip, key_address));
         Self { vips: vips.collect() }
     }
 
     /// The VIP of this id.
     pub fn get(&self, id: VipId) -> Option<&PlannedVip> {
         self.vips.iter().find(|v| v.id == id)
+    }
+}
+
+impl PlannedVip {
+    fn new(id: VipId, vip: &Vip, key_address: IpAddr) -> Self {
+        let (addresses, link, place) = (vip.addresses.clone(), vip.link.clone(), vip.place.clone());
+        Self { id, addresses, link, key_address, place, going: false }
+    }
+
+    /// For people: its addresses.
+    pub fn name(&self) -> String {
+        vip_name(&self.addresses)
     }
 }
 
@@ -61,6 +73,7 @@ impl PlannedVip {
             link: LinkChoice::named("eth0"),
             key_address: address,
             place: String::new(),
+            going: false,
         }
     }
 }
@@ -68,7 +81,7 @@ impl PlannedVip {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Host, Vip, parse};
+    use crate::config::{Host, parse};
 
     #[test]
     fn vips_are_numbered_in_the_files_order_and_named_by_their_first_ipv4_address() {

@@ -30,8 +30,37 @@ pub struct Status {
     pub version: String,
     /// Its life in etcd.
     pub etcd: Session,
+    /// Its config file.
+    #[serde(default)]
+    pub config: Config,
     /// The VIPs, in the config's order.
     pub vips: Vec<Vip>,
+}
+
+/// How the config stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Config {
+    /// When the one that holds was read, in milliseconds since 1970.
+    pub loaded_at: u64,
+    /// How often it was read anew since the daemon's start, and how often what was read was refused.
+    pub reloads: u64,
+    /// See `reloads`.
+    pub refusals: u64,
+    /// The last reload, if that was refused.
+    pub refused: Option<Refused>,
+    /// What holds only from the next session on.
+    pub later: Vec<String>,
+}
+
+/// A config that was refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refused {
+    /// In milliseconds since 1970.
+    pub at: u64,
+    /// All that is wrong with it.
+    pub why: Vec<String>,
 }
 
 /// This daemon's life in etcd.

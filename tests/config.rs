@@ -62,6 +62,9 @@ fn summary(config: &Config) -> String {
         let at = config.metrics.map_or("nowhere".into(), |at| format!("at {at}"));
         lines.push(format!("metrics {at}"));
     }
+    if config.log_level != plain.log_level {
+        lines.push(format!("logs {}", config.log_level.name()));
+    }
     if config.runtime_dir != plain.runtime_dir {
         lines.push(format!("runtime directory {}", config.runtime_dir.display()));
     }

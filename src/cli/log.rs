@@ -5,10 +5,12 @@ mod journal;
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, reload};
+
+use crate::daemon::SetLevel;
 
 use journal::Journal;
 
@@ -23,15 +25,16 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging: to the journal, or to standard error.
+/// Starts logging, to the journal or to standard error; what it returns changes the level.
 ///
 /// # Errors
 /// When the level does not parse.
-pub fn start(format: Format, level: &str) -> Result<(), String> {
-    let filter = filter(level)?;
+pub fn start(format: Format, level: &str) -> Result<SetLevel, String> {
+    let (filter, handle) = reload::Layer::new(filter(level)?);
+    let set: SetLevel = Box::new(move |level| handle.reload(self::filter(level.name())?).map_err(|e| e.to_string()));
     if let (Format::Auto, Some(journal)) = (format, Journal::of_this_unit()) {
         tracing_subscriber::registry().with(journal.with_filter(filter)).init();
-        return Ok(());
+        return Ok(set);
     }
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = match format {
@@ -39,7 +42,7 @@ pub fn start(format: Format, level: &str) -> Result<(), String> {
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    Ok(())
+    Ok(set)
 }
 
 /// The library takes a word alone that is no level for a module's name, and logs that module only: a mistyped level would

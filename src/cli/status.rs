@@ -1,22 +1,17 @@
 //! `vipd status`: what the daemon on this node knows, asked over its control socket.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use crate::config::Config;
 use crate::daemon::control::{self, Answer, Request};
 use crate::node::clock::time_of_day;
 use crate::status::{Health, Status, page};
 
-/// How long the daemon may take.
-const BOUND: Duration = Duration::from_secs(5);
-/// The longest answer: hundreds of VIPs with their queues.
-const LONGEST: u64 = 16 * 1024 * 1024;
 /// How often `--watch` asks.
 const EVERY: Duration = Duration::from_secs(1);
 /// Clears a terminal and goes to its top.
@@ -47,19 +42,10 @@ pub(super) fn report(config: &Config, how: &How) -> anyhow::Result<ExitCode> {
 }
 
 fn ask(socket: &Path) -> anyhow::Result<Status> {
-    let mut stream = UnixStream::connect(socket).with_context(|| {
-        format!("cannot ask the daemon at {} (does it run here? it is root's and its group's)", socket.display())
-    })?;
-    stream.set_read_timeout(Some(BOUND))?;
-    stream.set_write_timeout(Some(BOUND))?;
-    let mut request = serde_json::to_vec(&Request::Status)?;
-    request.push(b'\n');
-    stream.write_all(&request)?;
-    let mut line = String::new();
-    BufReader::new(stream.take(LONGEST)).read_line(&mut line).context("the daemon did not answer")?;
-    match serde_json::from_str(&line).context("the daemon's answer is not understood")? {
+    match super::ask::ask(socket, &Request::Status)? {
         Answer::Status(status) => Ok(status),
         Answer::Error(why) => bail!("the daemon says: {why}"),
+        Answer::Reload(_) | Answer::Refused(_) => bail!("the daemon answers what was not asked"),
     }
 }
 

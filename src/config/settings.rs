@@ -13,14 +13,14 @@ use super::etcd::{self, Etcd};
 use super::groups::{self, Group};
 use super::raw::{Map, Node};
 use super::refusal::{Place, Problems};
-use super::{Host, Lease, Ttl, announce, metrics, timings};
+use super::{Host, Lease, LogLevel, Ttl, announce, metrics, timings};
 use crate::election::contender::OnConflict;
 use crate::election::timings::Schedule;
 
 /// What stands below `vipd` if nothing does.
 const RUNTIME_DIR: &str = "/run/vipd";
 /// The keys below `vipd`.
-const VIPD: [&str; 8] = ["node", "etcd", "lease", "groups", "announce", "onConflict", "metrics", "runtimeDir"];
+const VIPD: [&str; 9] = ["node", "etcd", "lease", "groups", "announce", "onConflict", "metrics", "log", "runtimeDir"];
 /// The keys below `vipd.etcd`.
 const ETCD: [&str; 6] = ["endpoints", "discover", "tls", "user", "passwordFile", "prefix"];
 
@@ -35,6 +35,7 @@ pub(super) struct Settings {
     pub(super) announce: Schedule,
     pub(super) on_conflict: OnConflict,
     pub(super) metrics: Option<SocketAddr>,
+    pub(super) log_level: LogLevel,
     pub(super) runtime_dir: PathBuf,
 }
 
@@ -44,6 +45,7 @@ pub(super) fn read(vipd: Option<(&Node, Place)>, host: &Host, problems: &mut Pro
     let node = root.setting("node", |node| check::node_name(check::text(node)?), problems);
     let etcd = root.section("etcd", &ETCD, problems);
     let lease = root.section("lease", &["ttl", "margin"], problems);
+    let log = root.section("log", &["level"], problems);
     let runtime_dir = root.setting("runtimeDir", |node| check::path(check::text(node)?), problems);
     let (etcd, endpoints) = etcd::read(&etcd, problems);
     Settings {
@@ -55,8 +57,17 @@ pub(super) fn read(vipd: Option<(&Node, Place)>, host: &Host, problems: &mut Pro
         announce: announce::read(&root, problems),
         on_conflict: root.setting("onConflict", announce::on_conflict, problems).unwrap_or_default(),
         metrics: metrics::read(&root, problems),
+        log_level: log.setting("level", log_level, problems).unwrap_or_default(),
         runtime_dir: runtime_dir.unwrap_or_else(|| given_directory(&root, host, problems)),
     }
+}
+
+fn log_level(node: &Node) -> Checked<LogLevel> {
+    let named = |level: &LogLevel| check::text(node).is_ok_and(|text| text == level.name());
+    LogLevel::ALL.into_iter().find(named).ok_or_else(|| {
+        let names = LogLevel::ALL.map(LogLevel::name).join(", ");
+        format!("{} is no level: {names}", node.shown())
+    })
 }
 
 /// The host's name, which only has to do if the file gives none.
@@ -70,10 +81,18 @@ fn host_name(root: &Section<'_>, host: &Host, problems: &mut Problems) -> String
     })
 }
 
+/// Where the daemon is if its config does not say so.
+pub fn usual_runtime_dir(host: &Host) -> PathBuf {
+    systemds_directory(host).and_then(|path| check::path(path).ok()).unwrap_or_else(|| RUNTIME_DIR.into())
+}
+
+fn systemds_directory(host: &Host) -> Option<&str> {
+    host.runtime_directory.as_deref().and_then(|list| list.split(':').find(|path| !path.is_empty()))
+}
+
 /// systemd's directory (the first, if the unit has several), else the usual place.
 fn given_directory(root: &Section<'_>, host: &Host, problems: &mut Problems) -> PathBuf {
-    let given = host.runtime_directory.as_deref().and_then(|list| list.split(':').find(|path| !path.is_empty()));
-    let Some(path) = given.filter(|_| !root.has("runtimeDir")) else { return RUNTIME_DIR.into() };
+    let Some(path) = systemds_directory(host).filter(|_| !root.has("runtimeDir")) else { return RUNTIME_DIR.into() };
     check::path(path).unwrap_or_else(|text| {
         problems.add(&root.place.key("runtimeDir"), format!("not given, and $RUNTIME_DIRECTORY will not do: {text}"));
         RUNTIME_DIR.into()

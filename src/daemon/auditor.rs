@@ -88,8 +88,14 @@ mod tests {
         let (_say, claims) = watch::channel(vec![claim]);
         let (kernel, there) = watch::channel(BTreeSet::from_iter(addresses.clone()));
         tokio::spawn(Auditor::new(audit, claims, there).unwrap().run());
-        let status =
-            Status { format: 1, node: "cp-1".into(), version: "test".into(), etcd: Session::Asking, vips: Vec::new() };
+        let status = Status {
+            format: 1,
+            node: "cp-1".into(),
+            version: "test".into(),
+            etcd: Session::Asking,
+            config: crate::status::Config::default(),
+            vips: Vec::new(),
+        };
         let mut told = |name: &str| {
             let facts = Facts { status: &status, tally: &Tally::default(), certificates: &[], now: now() };
             let text = page.text(&facts).unwrap();

@@ -1,4 +1,4 @@
-//! The control socket: what `vipd status` asks, and later commands. One request is one line of JSON, and so is its answer.
+//! The control socket: what `vipd status` and `vipd reload` ask. One request is one line of JSON, and so is its answer.
 //!
 //! In the runtime directory, for its owner and group alone. It bounds whatever comes (length, time, number) and hands the
 //! loop only what it understood; a full queue there is an answer, too. It decides nothing.
@@ -17,6 +17,8 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::reload::{Refused, Reloaded, Reloader, Verdict};
+use crate::config::Config;
 use crate::status::Status;
 
 /// The socket's name in the runtime directory.
@@ -55,6 +57,8 @@ fn remove(path: &Path) -> io::Result<()> {
 pub enum Request {
     /// The whole picture.
     Status,
+    /// Read the config anew and apply what changed.
+    Reload,
 }
 
 /// What is answered.
@@ -63,6 +67,10 @@ pub enum Request {
 pub enum Answer {
     /// The whole picture.
     Status(Status),
+    /// What the reload did.
+    Reload(Reloaded),
+    /// The file was refused, and nothing was changed.
+    Refused(Refused),
     /// The request was not understood, or cannot be carried out now.
     Error(String),
 }
@@ -71,6 +79,10 @@ pub enum Answer {
 #[derive(Debug)]
 pub(super) enum Ask {
     Status(oneshot::Sender<Status>),
+    /// A checked configuration.
+    Reload(Box<Config>, oneshot::Sender<Verdict>),
+    /// One that did not pass the check; for the status.
+    Refused(Vec<String>),
 }
 
 /// The socket; it goes with this value.
@@ -81,16 +93,16 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Listens; the loop's requests go into `asks`.
+    /// Listens; the loop's requests go to `asks`.
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub(super) fn start(runtime_dir: &Path, asks: mpsc::Sender<Ask>) -> io::Result<Self> {
+    pub(super) fn start(runtime_dir: &Path, asks: mpsc::Sender<Ask>, reloader: Reloader) -> io::Result<Self> {
         let path = path(runtime_dir);
         remove(&path)?;
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-        let serving = tokio::spawn(serve(listener, asks)).abort_handle();
+        let serving = tokio::spawn(serve(listener, asks, reloader)).abort_handle();
         Ok(Self { path, serving })
     }
 }
@@ -104,16 +116,16 @@ impl Drop for Control {
     }
 }
 
-async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
+async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>, reloader: Reloader) {
     let room = Arc::new(Semaphore::new(CLIENTS));
     loop {
         // Who comes while all places are taken waits in the kernel's queue.
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let asks = asks.clone();
+                let (asks, reloader) = (asks.clone(), reloader.clone());
                 tokio::spawn(async move {
-                    let ended = timeout(BOUND, converse(stream, asks)).await;
+                    let ended = timeout(BOUND, converse(stream, asks, reloader)).await;
                     debug!(?ended, "a client of the control socket");
                     drop(place);
                 });
@@ -127,18 +139,18 @@ async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
 }
 
 /// One request, one answer.
-async fn converse(stream: UnixStream, asks: mpsc::Sender<Ask>) -> io::Result<()> {
+async fn converse(stream: UnixStream, asks: mpsc::Sender<Ask>, reloader: Reloader) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = Vec::new();
     BufReader::new(read.take(LONGEST)).read_until(b'\n', &mut line).await?;
-    let answer = answer(&line, &asks).await;
+    let answer = answer(&line, &asks, &reloader).await;
     let mut text = serde_json::to_vec(&answer).map_err(io::Error::other)?;
     text.push(b'\n');
     write.write_all(&text).await?;
     write.shutdown().await
 }
 
-async fn answer(line: &[u8], asks: &mpsc::Sender<Ask>) -> Answer {
+async fn answer(line: &[u8], asks: &mpsc::Sender<Ask>, reloader: &Reloader) -> Answer {
     if line.last() != Some(&b'\n') {
         return Answer::Error(format!("a request is one line of at most {LONGEST} bytes"));
     }
@@ -150,6 +162,7 @@ async fn answer(line: &[u8], asks: &mpsc::Sender<Ask>) -> Answer {
                 Err(_) => busy(),
             }
         }
+        Ok(Request::Reload) => reloader.reload().await,
         Err(e) => Answer::Error(format!("not understood: {e}")),
     }
 }
@@ -190,14 +203,15 @@ mod tests {
         serde_json::from_str(&line).map_err(|e| format!("{e}: {line:?}"))
     }
 
-    fn start(place: &Place) -> (Control, mpsc::Receiver<Ask>) {
-        let (asks, asked) = mpsc::channel(WAITING);
-        (Control::start(&place.0, asks).unwrap(), asked)
+    fn status() -> Status {
+        let (etcd, config) = (crate::status::Session::Asking, crate::status::Config::default());
+        Status { format: 1, node: "cp-1".into(), version: "test".into(), etcd, config, vips: Vec::new() }
     }
 
-    fn status() -> Status {
-        let etcd = crate::status::Session::Asking;
-        Status { format: 1, node: "cp-1".into(), version: "test".into(), etcd, vips: Vec::new() }
+    fn start(place: &Place) -> (Control, mpsc::Receiver<Ask>) {
+        let (asks, asked) = mpsc::channel(WAITING);
+        let reloader = Reloader::new(&place.0.join("config.yaml"), asks.clone());
+        (Control::start(&place.0, asks, reloader).unwrap(), asked)
     }
 
     #[tokio::test]
@@ -235,7 +249,7 @@ mod tests {
         ] {
             match ask(&place, request).await {
                 Ok(Answer::Error(_)) | Err(_) => {}
-                Ok(Answer::Status(_)) => panic!("{request:?} was understood"),
+                Ok(_) => panic!("{request:?} was understood"),
             }
         }
         assert!(asks.try_recv().is_err());
@@ -244,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn a_loop_that_is_busy_is_an_answer_and_an_old_socket_is_no_hindrance() {
         let place = Place::new("busy");
-        std::mem::forget(start(&place));
+        std::mem::forget(start(&place).0);
         let (_control, asks) = start(&place);
         drop(asks);
         let answer = ask(&place, b"{\"command\":\"status\"}\n").await.unwrap();

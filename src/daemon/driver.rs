@@ -11,6 +11,7 @@ use super::VERSION;
 use super::control::Ask;
 use super::measures::Measures;
 use super::memory::Memory;
+use super::reload::{Loaded, Reloader};
 use super::service::Service;
 use super::tell::{self, Teller};
 use crate::election::action::{Action, Occasion, Wish};
@@ -61,8 +62,12 @@ pub struct Driver {
     pub teller: Teller,
     /// What is counted.
     pub measures: Measures,
+    /// The config that holds.
+    pub loaded: Loaded,
     /// What is asked over the control socket.
     pub asks: mpsc::Receiver<Ask>,
+    /// Reads the config anew.
+    pub reloader: Reloader,
 }
 
 /// The signals that mean something.
@@ -71,6 +76,7 @@ struct Signals {
     int: Signal,
     hup: Signal,
     asked: bool,
+    reloader: Reloader,
 }
 
 /// How the daemon ended.
@@ -88,7 +94,7 @@ impl Driver {
     /// # Errors
     /// When timer or signals break, which leaves nothing to drive with: the kernel's clock takes the addresses off.
     pub async fn run(mut self, mut election: Election, first: Vec<Action>) -> io::Result<End> {
-        let (alarm, mut signals) = (Alarm::new()?, Signals::new()?);
+        let (alarm, mut signals) = (Alarm::new()?, Signals::new(self.reloader.clone())?);
         if let Some(end) = self.carry_out(first, now()) {
             return Ok(end);
         }
@@ -101,10 +107,10 @@ impl Driver {
                 asked = signals.next() => asked,
                 rang = alarm.wait(deadline) => rang.map(|()| Event::Tick)?,
                 event = self.events.recv() => event.ok_or(io::ErrorKind::BrokenPipe)?,
-                Some(ask) = self.asks.recv() => {
-                    self.answer(ask, &election);
-                    continue;
-                }
+                Some(ask) = self.asks.recv() => match self.answer(ask, &election) {
+                    Some(event) => event,
+                    None => continue,
+                },
             };
             self.measures.event(&event);
             self.prepare(&event);
@@ -144,14 +150,25 @@ impl Driver {
             None => Err("not looked for yet".into()),
         };
         let (node, version, plan, story) = (self.node.as_str(), VERSION, &self.plan, &self.story);
-        snapshot(election, &Beside { node, version, plan, link: &link, story }, at)
+        let config = self.loaded.told();
+        snapshot(election, &Beside { node, version, plan, link: &link, story, config }, at)
     }
 
-    fn answer(&self, ask: Ask, election: &Election) {
+    /// Answers; what the election must hear of it is a fact like any other. Whoever asked may have gone.
+    fn answer(&mut self, ask: Ask, election: &Election) -> Option<Event> {
         match ask {
             Ask::Status(tell) => {
-                // Whoever asked may have gone.
                 let _gone = tell.send(self.snapshot(election, now()));
+                None
+            }
+            Ask::Reload(config, tell) => {
+                let (verdict, event) = self.reload(*config, election);
+                let _gone = tell.send(verdict);
+                event
+            }
+            Ask::Refused(lines) => {
+                self.refused(&lines);
+                None
             }
         }
     }
@@ -184,6 +201,7 @@ impl Driver {
         let mut end = None;
         for action in actions {
             trace!(?action);
+            self.loaded.heed(&action);
             match action {
                 Action::Put { vip, generation, link, wish } => {
                     self.listen(vip, link, wish);
@@ -202,6 +220,7 @@ impl Driver {
                     self.story.note(&note, tell::why, at);
                     self.teller.tell(note, &self.plan, &self.views.borrow(), at);
                 }
+                Action::Forget { vip } => self.forget(vip),
                 Action::Finish { clean } => end = Some(if clean { End::Clean } else { End::Unfinished }),
                 Action::GrantLease
                 | Action::Renew { .. }
@@ -277,12 +296,13 @@ fn trace_pair(before: Option<(LeaseId, Moment)>, after: Option<(LeaseId, Moment)
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    fn new(reloader: Reloader) -> io::Result<Self> {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
             asked: false,
+            reloader,
         })
     }
 
@@ -292,7 +312,7 @@ impl Signals {
             tokio::select! {
                 _ = self.term.recv() => break,
                 _ = self.int.recv() => break,
-                _ = self.hup.recv() => info!("SIGHUP: there is no reload yet; restart to change the config"),
+                _ = self.hup.recv() => self.reloader.on_signal(),
             }
         }
         if std::mem::replace(&mut self.asked, true) {

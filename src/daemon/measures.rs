@@ -30,6 +30,11 @@ impl Measures {
         self.claims.subscribe()
     }
 
+    /// Other VIPs from now on.
+    pub(super) fn adopt(&mut self, plan: &Plan) {
+        self.happened.adopt(plan);
+    }
+
     pub(super) fn event(&mut self, event: &Event) {
         self.happened.event(event);
     }

@@ -7,10 +7,9 @@ use tracing::{debug, error, info, warn};
 
 use crate::election::action::{Cause, Note};
 use crate::election::event::{Answer, VipId};
-use crate::election::record::vip_name;
 use crate::moment::Moment;
 use crate::node::keeper::{LinkState, LinkStates};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedVip};
 
 /// How often a cause on this node that lasts is told. Meanwhile the VIP stands, fails and steps back many times, and all of
 /// that says nothing new.
@@ -43,6 +42,13 @@ impl Teller {
         } else {
             tell(note, lasted, plan, links);
         }
+    }
+
+    /// A VIP is no part of the plan any more.
+    pub fn forget(&mut self, vip: VipId) {
+        self.lasting.remove(&vip);
+        self.turns.remove(&vip);
+        self.holds.remove(&vip);
     }
 
     /// How long what the note ends has lasted, in milliseconds: the taking, or the holding.
@@ -180,7 +186,7 @@ fn session(note: Note) {
 fn let_go(vip: &str, cause: &Cause, kept_place: bool, held_ms: Option<u64>) {
     let (why, state) = (why(cause), if kept_place { "paused" } else { "letsGo" });
     match cause {
-        Cause::Stopping => info!(vip, state, held_ms, "lets go of the VIP: {why}"),
+        Cause::Stopping | Cause::Removed => info!(vip, state, held_ms, "lets go of the VIP: {why}"),
         Cause::KeyGone
         | Cause::LeaseLost
         | Cause::Fenced
@@ -199,6 +205,7 @@ fn let_go(vip: &str, cause: &Cause, kept_place: bool, held_ms: Option<u64>) {
 pub fn why(cause: &Cause) -> String {
     match cause {
         Cause::Stopping => "asked to stop".into(),
+        Cause::Removed => "the config does not want it any more, or not in this way".into(),
         Cause::KeyGone => "its key is gone from etcd".into(),
         Cause::LeaseLost => "the lease is gone from etcd".into(),
         Cause::Fenced => "etcd was not heard for too long (past the fence)".into(),
@@ -220,7 +227,8 @@ pub fn why(cause: &Cause) -> String {
 
 /// A VIP for people: its addresses.
 pub fn name(plan: &Plan, vip: VipId) -> String {
-    plan.get(vip).map(|planned| vip_name(&planned.addresses)).unwrap_or_default()
+    // What is said of one that was forgotten is about a late key of its.
+    plan.get(vip).map_or_else(|| "one that was removed".into(), PlannedVip::name)
 }
 
 /// A VIP's link for people: its name, or what is looked for.

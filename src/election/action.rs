@@ -91,6 +91,11 @@ pub enum Action {
         /// Why.
         occasion: Occasion,
     },
+    /// The VIP was taken out of the plan and is given back, address and key: nothing more will be ordered for it.
+    Forget {
+        /// Which VIP.
+        vip: VipId,
+    },
     /// Nothing more will be ordered: the process may end.
     Finish {
         /// Whether all was given back in order.
@@ -118,6 +123,8 @@ pub enum Occasion {
 pub enum Cause {
     /// Asked to stop.
     Stopping,
+    /// The VIP is not wanted here any more, or not in this way.
+    Removed,
     /// The candidate key is gone from etcd.
     KeyGone,
     /// The lease is gone from etcd.

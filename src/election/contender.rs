@@ -191,6 +191,14 @@ impl Announcing {
         Self { from: now, made: 0, due: Some(now) }
     }
 
+    /// The next one, after one was made at `now`.
+    fn plan_next(&mut self, schedule: &Schedule, now: Moment) {
+        self.due = match schedule.times.get(self.made) {
+            Some(after) => Some(self.from + *after),
+            None => schedule.refresh.map(|every| now + every),
+        };
+    }
+
     /// What the next announcement is for.
     fn occasion(&self, schedule: &Schedule) -> Occasion {
         match self.made {
@@ -249,6 +257,8 @@ pub struct Contender {
     stranger: Option<(i64, Moment, bool)>,
     /// Since when it stands in another candidate's way.
     in_the_way: Option<Moment>,
+    /// It was taken out of the plan: it gives back what it has, and never stands again.
+    retiring: bool,
 }
 
 impl Contender {
@@ -273,6 +283,7 @@ impl Contender {
             defence: Defence::default(),
             stranger: None,
             in_the_way: None,
+            retiring: false,
         })
     }
 
@@ -304,6 +315,27 @@ impl Contender {
     /// Whether an address is wished for.
     pub fn is_wished(&self) -> bool {
         self.wish != Wish::Absent
+    }
+
+    /// It is taken out of the plan.
+    pub fn retire(&mut self) {
+        self.retiring = true;
+    }
+
+    /// Whether it was taken out of the plan and has nothing any more: no address, in the kernel's word, and no place in
+    /// the queue that it goes by.
+    pub fn has_retired(&self) -> bool {
+        self.retiring && self.is_off() && self.state == State::Idle
+    }
+
+    /// Whether the two have an address in common.
+    pub fn shares_address(&self, other: &Self) -> bool {
+        self.addresses.iter().any(|address| other.addresses.contains(address))
+    }
+
+    /// Whether the two have one name in etcd.
+    pub fn is_named_like(&self, other: &Self) -> bool {
+        self.named == other.named
     }
 
     fn key(&self, view: &View<'_>) -> Key {
@@ -405,6 +437,14 @@ impl Contender {
         }
         p.answered = Some(by);
         p.probe = Probe::Due { at: view.now + view.live.timings.probe_pause };
+    }
+
+    /// There is another schedule of announcements: what lies in the past by it is taken for said.
+    pub fn reschedule(&mut self, schedule: &Schedule, now: Moment) {
+        if let State::Holding { announcing, .. } = &mut self.state {
+            announcing.made = schedule.times.partition_point(|after| announcing.from + *after <= now).max(1);
+            announcing.plan_next(schedule, now);
+        }
     }
 
     /// The session is over: no key of it counts any more.

@@ -6,12 +6,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::contender::OnConflict;
 use super::record::{Key, NodeRecord};
+use super::timings::Schedule;
 use crate::moment::Moment;
 
-/// Which VIP of the plan: its place in the plan's list.
+/// Which VIP. A number is given once in a daemon's life: facts and orders may be late.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct VipId(pub u16);
+pub struct VipId(pub u32);
 
 /// An etcd lease id; shown as etcd shows it, in lower-case hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,6 +154,20 @@ pub enum Outcome {
     NotOurs(String),
 }
 
+/// What the operator wants from now on.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Reconfiguration {
+    /// The margin, if he wants more than the default. It holds from the next session on.
+    pub margin: Option<Duration>,
+    /// When to announce a VIP that was taken.
+    pub announce: Schedule,
+    /// What to do at a first claim of a VIP that somebody else answers for.
+    pub on_conflict: OnConflict,
+    /// Every VIP to stand for, with its addresses. Who is known by its number stays as it is; a number that was given up
+    /// never comes back.
+    pub vips: Vec<(VipId, Vec<IpAddr>)>,
+}
+
 /// Why probes did not end in silence.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Answer {
@@ -252,6 +268,8 @@ pub enum Event {
         /// The link, if it can serve.
         link: Option<LinkId>,
     },
+    /// The operator wants something else from now on.
+    Reconfigured(Reconfiguration),
     /// Leave in order (SIGTERM).
     Stop,
     /// Take the addresses off and go (second signal).

@@ -41,6 +41,8 @@ pub enum Guard {
     FirstStaysFirst,
     /// A group that waits for one of its addresses gives way to who could serve another.
     GivesWay,
+    /// A VIP that changed begins only when what was there before is given back.
+    GivenBackFirst,
 }
 
 /// Which guards stand.

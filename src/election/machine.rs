@@ -1,6 +1,7 @@
 //! [`Election`]: one fact in, orders out, by the same call.
 
 mod ending;
+mod reconfigure;
 
 use std::time::Duration;
 
@@ -50,6 +51,10 @@ pub struct Election {
     history: History,
     picture: Picture,
     contenders: Vec<Contender>,
+    /// Those that wait for an older one with an address of theirs to be given back.
+    coming: Vec<Contender>,
+    /// Those that were given back in this session: an order of theirs may still be carried out.
+    ghosts: Vec<Contender>,
     stop: Stop,
     /// The TTL of the last session: so long others may still hold by what an earlier history told them.
     ttl: Duration,
@@ -71,6 +76,8 @@ impl Election {
             history: History::default(),
             picture: Picture::default(),
             contenders,
+            coming: Vec::new(),
+            ghosts: Vec::new(),
             stop: Stop::No,
             ttl: Duration::ZERO,
             former: None,
@@ -102,7 +109,8 @@ impl Election {
             Session::Silent { until } => Some(*until),
             Session::Asking { again_at } => Some(*again_at),
             Session::Live(live) => {
-                let vips = self.contenders.iter().filter_map(|c| c.deadline(live, now)).filter(|at| *at > now).min();
+                let vips = self.contenders.iter().chain(&self.ghosts);
+                let vips = vips.filter_map(|c| c.deadline(live, now)).filter(|at| *at > now).min();
                 earliest([Some(live.renew_at), live.read_due(), vips, self.record_deadline(live)])
             }
         };
@@ -152,12 +160,15 @@ impl Election {
             Event::ProbeAnswered { vip, round, by } => self.probed(vip, round, Some(by), now, wants),
             Event::Claimed { vip, by, times } => self.claimed(vip, by, times, now, wants),
             Event::Link { vip, link } => {
-                if let Some(contender) = self.contender(vip) {
+                let mut all = self.contenders.iter_mut().chain(&mut self.coming);
+                if let Some(contender) = all.find(|c| c.id == vip) {
                     contender.link(link, now, wants);
                 }
             }
+            Event::Reconfigured(new) => self.reconfigured(new, now, wants),
             Event::Stop => self.begin_stop(now, wants),
             Event::StopNow => {
+                self.coming.clear();
                 self.contenders.iter_mut().for_each(|c| c.let_go_now(wants));
                 self.stop = Stop::Now { since: now };
             }
@@ -340,6 +351,7 @@ impl Election {
     fn end_session(&mut self, cause: &Cause, silent_until: Option<Moment>, now: Moment, wants: &mut Wants) {
         let Some(lease) = self.lease() else { return };
         self.contenders.iter_mut().for_each(|c| c.session_ended(cause, wants));
+        self.ghosts.clear(); // their keys end with the lease
         wants.tell(Note::SessionEnded { lease, cause: cause.clone() });
         self.session = Session::Silent { until: silent_until.unwrap_or(now) };
     }
@@ -369,20 +381,23 @@ impl Election {
         if let Some(why) = wants.end_session.take() {
             self.end_for(why, now, wants);
         }
+        self.forget_and_admit(wants);
         self.step_back(wants);
         self.advance_session(now, wants);
         self.advance_stop(now, wants);
     }
 
     fn advance_contenders(&mut self, now: Moment, wants: &mut Wants) {
+        let mut ghosts = std::mem::take(&mut self.ghosts);
         self.with_view(now, |contenders, view| {
-            for contender in contenders {
+            for contender in contenders.iter_mut().chain(&mut ghosts) {
                 let mut steps = 0;
                 while steps < STEPS_MOST && contender.step(view, wants) {
                     steps += 1;
                 }
             }
         });
+        self.ghosts = ghosts;
     }
 
     /// Contenders see the session only while there is one.

@@ -15,10 +15,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::labels::{OfVip, vip_name};
+use super::labels::OfVip;
 use crate::election::contender::State;
 use crate::election::event::VipId;
 use crate::election::machine::Election;
+use crate::election::record::vip_name;
 use crate::election::session::Session;
 use crate::moment::Moment;
 

@@ -11,10 +11,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::labels::{Conflict, OfVip, Outcome, REASONS, Reason, Transition, reason, vip_name};
+use super::labels::{Conflict, OfVip, Outcome, REASONS, Reason, Transition, reason};
 use super::latency::Latency;
 use crate::election::action::Note;
 use crate::election::event::{Answer, Event, Pair, VipId};
+use crate::election::record::vip_name;
 use crate::moment::Moment;
 use crate::node::announce::Counts;
 use crate::plan::Plan;

@@ -53,8 +53,9 @@ pub(super) struct OfCertificate {
 }
 
 /// All reasons to let go, as [`reason`] gives them.
-pub(super) const REASONS: [&str; 15] = [
+pub(super) const REASONS: [&str; 16] = [
     "stopping",
+    "removed",
     "key_gone",
     "lease_lost",
     "fenced",
@@ -75,6 +76,7 @@ pub(super) const REASONS: [&str; 15] = [
 pub(super) fn reason(cause: &Cause) -> &'static str {
     match cause {
         Cause::Stopping => "stopping",
+        Cause::Removed => "removed",
         Cause::KeyGone => "key_gone",
         Cause::LeaseLost => "lease_lost",
         Cause::Fenced => "fenced",
@@ -90,9 +92,4 @@ pub(super) fn reason(cause: &Cause) -> &'static str {
         Cause::Unwanted => "unwanted",
         Cause::InTheWay => "in_the_way",
     }
-}
-
-/// A VIP in one word.
-pub(super) fn vip_name(addresses: &[std::net::IpAddr]) -> String {
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join("+")
 }

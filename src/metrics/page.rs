@@ -9,10 +9,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::labels::{OfCertificate, OfLink, OfVip, Reason, vip_name};
+use super::labels::{OfCertificate, OfLink, OfVip, Outcome, Reason};
+use crate::election::record::vip_name;
 use crate::moment::Moment;
 use crate::node::etcd::{Certificate, Tally};
-use crate::status::{Here, Session, Status, Vip};
+use crate::status::{Config, Here, Session, Status, Vip};
 
 /// What a page says beside what was counted.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Page {
     certificates: Family<OfCertificate, Gauge>,
     keepalive_failures: Family<Reason, Counter>,
     watch_breaks: Family<Reason, Counter>,
+    config_reads: Family<Outcome, Counter>,
+    config_refused: Gauge,
 }
 
 impl Page {
@@ -57,6 +60,8 @@ impl Page {
             certificates: Family::default(),
             keepalive_failures: Family::default(),
             watch_breaks: Family::default(),
+            config_reads: Family::default(),
+            config_refused: Gauge::default(),
         };
         this.register();
         this
@@ -77,6 +82,9 @@ impl Page {
         let help = "Renewals that went wrong at one member of etcd";
         to.register("keepalive_failures", help, self.keepalive_failures.clone());
         to.register("watch_breaks", "Watches of etcd that broke and were opened anew", self.watch_breaks.clone());
+        to.register("config_reloads", "Times the config was read anew", self.config_reads.clone());
+        let help = "Whether the config was refused when it was last read anew, and an older one holds";
+        to.register("config_refused", help, self.config_refused.clone());
     }
 
     /// All of it, in the OpenMetrics form.
@@ -96,6 +104,7 @@ impl Page {
         self.link_up.clear();
         facts.status.vips.iter().for_each(|vip| self.vip(vip));
         self.session(&facts.status.etcd);
+        self.config(&facts.status.config);
         let heard = Moment::from_nanos(self.heard.load(Relaxed));
         self.quorum_age.set(facts.now.since(heard).as_secs_f64());
         self.certificates.clear();
@@ -119,6 +128,13 @@ impl Page {
         let standing = i64::try_from(vip.queue.len()).unwrap_or(i64::MAX);
         self.candidates.get_or_create_owned(&of).set(standing);
         self.link_up.get_or_create_owned(&OfLink { vip: of.vip, link: vip.link.clone() }).set(vip.link_up.into());
+    }
+
+    fn config(&self, config: &Config) {
+        for (outcome, count) in [("applied", config.reloads), ("refused", config.refusals)] {
+            self.config_reads.get_or_create_owned(&Outcome { outcome }).inner().store(count, Relaxed);
+        }
+        self.config_refused.set(config.refused.is_some().into());
     }
 
     fn session(&self, session: &Session) {

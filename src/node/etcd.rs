@@ -7,7 +7,7 @@
 //! - [`credentials`], [`tls`], [`ending`]: who we are, and until when · [`dial`], [`login`], [`version`]: steps of [`connect`](mod@connect): one
 //!   connection · [`line`]: to one member, kept up · [`pin`]: all of one cluster · [`trouble`]: why there is none
 //! - [`members`]: whom to ask first · [`discover`], [`roster`]: who else is there · [`spares`]: those not asked now kept fit
-//!   · [`home`]: back to this node's own · [`check`](mod@check), [`trial`](mod@trial): what `vipd check` asks of them
+//!   · [`home`]: back to this node's own · [`follow`]: another config · [`check`](mod@check), [`trial`](mod@trial): what `vipd check` asks of them
 //! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
 //! - [`tally`], [`outlook`]: what metrics tell of all that
@@ -20,6 +20,7 @@ mod dial;
 mod discover;
 mod ending;
 mod failure;
+mod follow;
 mod grant;
 mod home;
 mod line;
@@ -44,7 +45,7 @@ mod version;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -82,7 +83,7 @@ pub struct Etcd {
 
 /// What all tasks know.
 struct Shared {
-    config: config::Etcd,
+    config: RwLock<config::Etcd>,
     prefix: String,
     members: Arc<Members>,
     events: mpsc::Sender<Event>,
@@ -109,10 +110,15 @@ impl Shared {
         self.ttl_ms.store(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX), Relaxed);
     }
 
+    /// A failure, for people.
+    fn in_words(&self, failure: &Failure) -> String {
+        failure.in_words(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Tells that an order failed: WARN now and then, DEBUG in between. The election repeats its orders.
     fn tell_failed(&self, order: &str, failure: &Failure) {
         if self.failing.again() {
-            tracing::warn!(order, "etcd did not carry out an order: {}", failure.in_words(&self.config));
+            tracing::warn!(order, "etcd did not carry out an order: {}", self.in_words(failure));
         } else {
             tracing::debug!(order, "etcd did not carry out an order: {failure}");
         }
@@ -124,7 +130,7 @@ impl Etcd {
     /// fails: what is wrong with an endpoint is logged, and the others are used.
     pub fn start(config: &config::Etcd, ttl: config::Ttl, events: mpsc::Sender<Event>) -> Self {
         let shared = Arc::new(Shared {
-            config: config.clone(),
+            config: RwLock::new(config.clone()),
             prefix: config.prefix.clone(),
             members: Members::new(config),
             events,
@@ -143,6 +149,14 @@ impl Etcd {
         let read_again = Arc::new(Notify::new());
         tasks.spawn(picture::run(Arc::clone(&shared), Arc::clone(&read_again)));
         Self { shared, ttl, renew, read_again, granting: Arc::default(), record: Mutex::default(), tasks }
+    }
+
+    /// Another config, but for the prefix. The connections to members that are still wanted stand, and so does the lease;
+    /// the next one is asked for with this TTL.
+    pub fn reconfigure(&mut self, config: &config::Etcd, ttl: config::Ttl) {
+        self.ttl = ttl;
+        *self.shared.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
+        self.shared.members.follow(config);
     }
 
     /// Carries out the orders that are etcd's, and leaves the others alone. Returns at once; must be called within
@@ -176,6 +190,7 @@ impl Etcd {
             Action::Put { .. }
             | Action::Probe { .. }
             | Action::Announce { .. }
+            | Action::Forget { .. }
             | Action::Finish { .. }
             | Action::Tell(_) => {}
         }

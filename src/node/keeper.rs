@@ -41,7 +41,7 @@ const LOOPBACK: LinkId = LinkId(1);
 /// How old a wish may be that puts an address for the first time: an order takes microseconds to get here.
 const FRESH: Duration = Duration::from_millis(100);
 
-/// A VIP of the plan, as far as the keeper needs it. Which of its addresses go where never changes while it runs.
+/// A VIP of the plan, as far as the keeper needs it. Which of its addresses go where never changes under one number.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeptVip {
     /// Which VIP.
@@ -85,6 +85,7 @@ pub struct Keeper {
     alarm: Alarm,
     links: Links,
     vips: Vec<Kept>,
+    plan: watch::Receiver<Vec<KeptVip>>,
     wishes: watch::Receiver<Wishes>,
     events: mpsc::Sender<Event>,
     pulse: Pulse,
@@ -111,23 +112,25 @@ impl Look {
 struct Deaf;
 
 impl Keeper {
-    /// A keeper for these VIPs, in this thread's network namespace. It does nothing until it runs. `views` has the link of
-    /// each VIP, `missing` the VLANs that have none.
+    /// A keeper for these VIPs, in this thread's network namespace. It does nothing until it runs. Who changes the plan
+    /// does so before the wish for a new VIP, and takes out only what it has no wish for but to be absent. `views` has the
+    /// link of each VIP, `missing` the VLANs that have none.
     ///
     /// # Errors
     /// When the socket for news or the timer cannot be opened.
     pub fn new(
         kernel: Kernel,
-        plan: Vec<KeptVip>,
+        plan: watch::Receiver<Vec<KeptVip>>,
         wishes: watch::Receiver<Wishes>,
         events: mpsc::Sender<Event>,
         views: watch::Sender<LinkStates>,
         missing: watch::Sender<BTreeSet<Missing>>,
     ) -> io::Result<Self> {
         let (monitor, alarm, pulse) = (Monitor::open()?, Alarm::new()?, Pulse::new(now()));
-        let links = Links::new(&plan, views, missing);
-        let vips = plan.into_iter().map(Kept::new).collect();
-        Ok(Self { kernel, monitor, alarm, links, vips, wishes, events, pulse })
+        let mut links = Links::new(views, missing);
+        links.follow(&plan.borrow());
+        let vips = plan.borrow().iter().cloned().map(Kept::new).collect();
+        Ok(Self { kernel, monitor, alarm, links, vips, plan, wishes, events, pulse })
     }
 
     /// Tells whether it lives.
@@ -150,11 +153,25 @@ impl Keeper {
                     Ok(()) => Look::default(),
                     Err(_) => return Ok(()),
                 },
+                Ok(()) = self.plan.changed() => self.follow(),
                 rang = self.alarm.wait(deadline) => rang.map(|()| Look::default())?,
                 news = self.monitor.next() => self.heed(news).await,
             };
         }
         Ok(())
+    }
+
+    /// Another plan: who stays is not touched.
+    fn follow(&mut self) -> Look {
+        let plan = self.plan.borrow_and_update().clone();
+        self.vips.retain(|kept| plan.iter().any(|vip| vip.id == kept.id()));
+        for vip in &plan {
+            if !self.vips.iter().any(|kept| kept.id() == vip.id) {
+                self.vips.push(Kept::new(vip.clone()));
+            }
+        }
+        self.links.follow(&plan);
+        EVERYTHING
     }
 
     fn deadline(&self) -> Option<Moment> {

@@ -1,7 +1,7 @@
 //! From the election's state to a [`Status`].
 
 use super::story::Story;
-use super::{Candidate, FORMAT, Here, Session, Status, Vip};
+use super::{Candidate, Config, FORMAT, Here, Session, Status, Vip};
 use crate::election::contender::{Contender, State};
 use crate::election::event::{Entry, LeaseId, Record, VipId};
 use crate::election::machine::Election;
@@ -22,16 +22,23 @@ pub struct Beside<'a> {
     pub link: &'a dyn Fn(VipId) -> Result<String, String>,
     /// What happened so far.
     pub story: &'a Story,
+    /// How the config stands.
+    pub config: Config,
 }
 
 /// A snapshot at `now`.
 pub fn snapshot(election: &Election, beside: &Beside<'_>, now: Moment) -> Status {
-    let vips = election.contenders().iter().map(|contender| vip(election, contender, beside, now)).collect();
+    // In the config's order; those that came with a reload stand last among the contenders.
+    let place = |c: &&Contender| beside.plan.vips.iter().position(|planned| planned.id == c.id);
+    let mut contenders: Vec<_> = election.contenders().iter().collect();
+    contenders.sort_by_key(place);
+    let vips = contenders.into_iter().map(|contender| vip(election, contender, beside, now)).collect();
     Status {
         format: FORMAT,
         node: beside.node.to_owned(),
         version: beside.version.to_owned(),
         etcd: of_session(election.session(), now),
+        config: beside.config.clone(),
         vips,
     }
 }

@@ -89,6 +89,11 @@ impl Story {
         }
     }
 
+    /// A VIP is no part of the plan any more.
+    pub fn forget(&mut self, vip: VipId) {
+        self.vips.remove(&vip);
+    }
+
     /// Since when who stands first does, and the last moves, newest first.
     pub(super) fn of(&self, vip: VipId) -> (Option<u64>, Vec<Move>) {
         self.vips.get(&vip).map_or((None, Vec::new()), |of| (of.since, of.moves.iter().cloned().collect()))

@@ -102,7 +102,9 @@ impl World {
 
     fn status(&self) -> Status {
         let link = |_| Ok("eth0".to_owned());
-        let beside = Beside { node: "cp-1", version: "test", plan: &self.plan, link: &link, story: &self.story };
+        let config = Config { reloads: 2, ..Config::default() };
+        let beside =
+            Beside { node: "cp-1", version: "test", plan: &self.plan, link: &link, story: &self.story, config };
         snapshot(&self.election, &beside, self.now)
     }
 }

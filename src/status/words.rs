@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Candidate, Here, Move, Session, Status, Vip};
+use super::{Candidate, Config, Here, Move, Refused, Session, Status, Vip};
 use crate::election::record::vip_name;
 
 /// The longest line for the unit; hundreds of VIPs are counted, not listed.
@@ -74,6 +74,7 @@ fn etcd_trouble(etcd: &Session) -> Option<String> {
 pub fn page(status: &Status, clock: Clock<'_>) -> String {
     let mut text = format!("node   {} (vipd {})\n", status.node, status.version);
     let _ = writeln!(text, "etcd   {}", etcd(&status.etcd));
+    config(&status.config, &mut text, clock);
     for vip in &status.vips {
         let _ = writeln!(text, "\n{}", one(vip, clock));
         let up = if vip.link_up { "can serve" } else { lack(vip) };
@@ -88,6 +89,19 @@ pub fn page(status: &Status, clock: Clock<'_>) -> String {
         }
     }
     text
+}
+
+/// Nothing, if it is as it was at the start.
+fn config(config: &Config, text: &mut String, clock: Clock<'_>) {
+    if config.reloads > 0 {
+        let _ = writeln!(text, "config read anew at {}", clock(config.loaded_at));
+    }
+    for later in &config.later {
+        let _ = writeln!(text, "config from the next session on: {later}");
+    }
+    if let Some(Refused { at, why }) = &config.refused {
+        let _ = writeln!(text, "config refused at {}, so nothing was changed: {}", clock(*at), why.join("; "));
+    }
 }
 
 fn etcd(session: &Session) -> String {

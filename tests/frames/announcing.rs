@@ -173,7 +173,7 @@ fn announcing_takes_microseconds() {
 }
 
 /// Prepares so many VIPs of one address each.
-fn prepared(vips: u16) -> Announcer {
+fn prepared(vips: u32) -> Announcer {
     let mut announcer = Announcer::new();
     for vip in 0..vips {
         let address = IpAddr::from([10, 9, 1, vip as u8]);

@@ -8,6 +8,8 @@ mod choosing;
 #[cfg(test)]
 mod heard;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod world;
 
 use std::time::Duration;

@@ -87,6 +87,7 @@ pub(crate) struct World {
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) views: watch::Receiver<LinkStates>,
     pub(crate) missing: watch::Receiver<BTreeSet<Missing>>,
+    pub(crate) plans: watch::Sender<Vec<KeptVip>>,
     pub(crate) keeper: JoinHandle<std::io::Result<()>>,
     generation: u64,
 }
@@ -123,13 +124,13 @@ impl World {
     async fn build(ips: &[&str], link: LinkChoice, late: Duration) -> Self {
         let kernel = Kernel::with(Netlink::open().await.unwrap(), Putter::start_with(late).unwrap());
         let addresses = ips.iter().map(|ip| ip.parse().unwrap()).collect();
-        let plan = vec![KeptVip { id: VIP, addresses, link }];
+        let (plans, plan) = watch::channel(vec![KeptVip { id: VIP, addresses, link }]);
         let (wishes, wished) = watch::channel(Wishes::new());
         let (say, events) = mpsc::channel(64);
         let (show, views) = watch::channel(BTreeMap::new());
         let (miss, missing) = watch::channel(BTreeSet::new());
         let keeper = tokio::spawn(Keeper::new(kernel, plan, wished, say, show, miss).unwrap().run());
-        Self { wishes, events, views, missing, keeper, generation: 0 }
+        Self { wishes, events, views, missing, plans, keeper, generation: 0 }
     }
 
     /// The same, when it has said that `eth0` serves.

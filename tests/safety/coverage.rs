@@ -39,6 +39,7 @@ const WANTED: &[(&str, &[&str])] = &[
             "WatchBreaks",
             "Wordless",
             "Slow",
+            "Reload",
             "Squatter",
             "LoseLeader",
             "StallLeader",
@@ -56,6 +57,7 @@ const WANTED: &[(&str, &[&str])] = &[
         LET_GO,
         &[
             "for Stopping",
+            "for Removed",
             "for KeyGone",
             "for LeaseLost",
             "for Fenced",
@@ -93,6 +95,10 @@ const WANTED: &[(&str, &[&str])] = &[
     (
         "noticed",
         &["deaf watch", "changed term", "somebody answers", "left the queue", "kernel ended the address itself"],
+    ),
+    (
+        "reloads",
+        &["a VIP is taken out", "a VIP changes its link", "the addresses are grouped anew", "what is held changes"],
     ),
     ("groups", &["gave way", "group taken", "address left alone for a group's sake"]),
     (

@@ -56,6 +56,8 @@ pub(super) enum Fault {
     WatchBreaks(Whom),
     /// The kernel neither deletes addresses nor answers.
     Wordless(Whom),
+    /// Its config is changed, and changed back.
+    Reload(Whom),
     /// etcd's answers take up to 1.5 s.
     Slow(Whom),
     /// Another host answers for the addresses.
@@ -113,6 +115,7 @@ impl Fault {
             Self::CutEtcd(n) | Self::CutAll(n) | Self::LinkDown(n) | Self::OnlyLinkDown(n) => Some(n),
             Self::LinkReplaced(n) | Self::LinkDeleted(n) | Self::Robbed(n) | Self::Refuses(n) => Some(n),
             Self::Lag(n) | Self::Deaf(n) | Self::WatchBreaks(n) | Self::Wordless(n) | Self::Slow(n) => Some(n),
+            Self::Reload(n) => Some(n),
             Self::Squatter | Self::LoseLeader | Self::StallLeader | Self::LoseQuorum | Self::DeleteKey => None,
             Self::DeleteFirst | Self::Overwrite | Self::RevokeEarly | Self::BackUp | Self::Restore => None,
         }
@@ -178,7 +181,7 @@ fn one(nodes: usize, by_hand: bool, rng: &mut Rng) -> Fault {
         _ => Whom::Node(rng.range(0, nodes as i64) as usize),
     };
     let also = rng.one_in(2);
-    match rng.range(0, 22) {
+    match rng.range(0, 24) {
         0 | 1 => Fault::Freeze(n),
         2 if also => Fault::Kill(n),
         2 => Fault::KillCleaned(n),
@@ -208,6 +211,7 @@ fn one(nodes: usize, by_hand: bool, rng: &mut Rng) -> Fault {
         18 => Fault::Lag(n),
         19 => Fault::Squatter,
         20 => Fault::WatchBreaks(n),
+        21 | 22 => Fault::Reload(n),
         _ => Fault::LoseQuorum,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Not a copy of the core: [`crate::election::machine::Election`] itself, its adapters replaced by a world in which
 //! messages are late or lost, orders are carried out seconds after they were given up, clocks drift, processes freeze,
-//! die and return, the network parts, links flap, the kernel gives no word, keys are deleted by hand, leaders stall
+//! die and return, configs are reloaded, the network parts, links flap, the kernel gives no word, keys are deleted by hand, leaders stall
 //! and backups are restored.
 //!
 //! The judge looks at the virtual kernels: no address on two nodes, ever (P1). As long as nobody meddles with etcd's keys,
@@ -289,4 +289,14 @@ fn a_restored_backup_that_grew_to_what_was_known_is_noticed() {
     for seed in [142, 143, 267, 422, 975, 1014, 1059, 1176, 1177, 1304, 1343, 1359, 1461, 1537, 1556] {
         must_be_right(grown_back(seed));
     }
+}
+
+#[test]
+fn giving_back_before_standing_anew_is_missed() {
+    // The kernel says late that the old address is off; the new one goes by the same key meanwhile.
+    must_miss(
+        Guard::GivenBackFirst,
+        Kind::TwoHolders,
+        Trouble::Only(&[Fault::Reload(HOLDER), Fault::Reload(HOLDER), Fault::Wordless(HOLDER)]),
+    );
 }

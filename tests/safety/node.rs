@@ -12,7 +12,7 @@ use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
 use crate::election::timings::Schedule;
 use crate::moment::Moment;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedVip};
 
 /// An address in the virtual kernel.
 #[derive(Clone, Debug)]
@@ -39,7 +39,11 @@ pub(super) struct Wanted {
 pub(super) struct Node {
     /// Its number in the case; its place among the nodes is another matter.
     pub(super) id: usize,
+    /// With those that are being given back.
     pub(super) plan: Plan,
+    /// The VIPs it is to have in the end, and the highest number that was given.
+    pub(super) spec: Vec<Vec<IpAddr>>,
+    pub(super) next_vip: u32,
     /// The chance of its messages, of its watch, and of its kernel.
     pub(super) wire: Rng,
     pub(super) watch: Rng,
@@ -99,6 +103,8 @@ impl Node {
         let off = if drifts { rng.range(0, 10_001) as f64 / 1e6 } else { 0.0 };
         Self {
             id: spec.id,
+            spec: spec.plan().vips.into_iter().map(|v| v.addresses).collect(),
+            next_vip: 99,
             plan: spec.plan(),
             wire: Rng::stream(seed, "wire", spec.id),
             watch: Rng::stream(seed, "watch", spec.id),
@@ -151,8 +157,21 @@ impl Node {
         self.plan.vips.iter().map(|v| v.id).collect()
     }
 
+    /// Those that are not being given back.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &PlannedVip> {
+        self.plan.vips.iter().filter(|v| !v.going)
+    }
+
     pub(super) fn addresses(&self, vip: VipId) -> Vec<IpAddr> {
         self.plan.get(vip).map(|v| v.addresses.clone()).unwrap_or_default()
+    }
+
+    /// Whether its kernel has an address of this VIP for another one as well.
+    pub(super) fn has_twice(&self, vip: VipId) -> bool {
+        let addresses = self.addresses(vip);
+        self.plan.vips.iter().any(|v| {
+            v.id != vip && self.kernel.contains_key(&v.id) && v.addresses.iter().any(|a| addresses.contains(a))
+        })
     }
 
     /// Whether its kernel has any of these addresses.
@@ -167,6 +186,7 @@ impl Node {
         self.life += 1;
         (self.tick, self.reading, self.read_again) = ((0, 0), false, false);
         self.kernel.clear(); // the left-overs go before anything else
+        self.plan.vips.retain(|v| !v.going);
         self.wishes.clear();
         self.watching = false;
         self.way.clear();

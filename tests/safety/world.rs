@@ -2,6 +2,7 @@
 
 mod judge;
 mod kernel;
+mod reload;
 mod tell;
 mod trouble;
 mod wire;
@@ -130,6 +131,10 @@ enum Happening {
         node: usize,
     },
     LinkBack {
+        node: usize,
+    },
+    /// The config is as it was.
+    ReloadBack {
         node: usize,
     },
 }
@@ -287,6 +292,7 @@ impl World {
             Happening::Rob { node, until } => self.rob(node, until),
             Happening::Start { node } => self.start(node),
             Happening::LinkBack { node } => self.link_news(node),
+            Happening::ReloadBack { node } => self.reload_back(node),
             Happening::Hurry { node } => self.tell(node, 0, Event::StopNow),
         }
     }
@@ -421,6 +427,7 @@ impl World {
                     let sent_at = self.nodes[node].local(self.now);
                     self.send(node, Request::Renew { lease, sent_at });
                 }
+                Action::Forget { vip } => self.forget(node, vip),
                 Action::Finish { clean } => {
                     self.fate.coverage.see(if clean { "finished clean" } else { "finished, not all given back" });
                     self.say_of(node, || "ends".into());

@@ -1,12 +1,14 @@
 //! The language of transcripts: a line of text is a fact, an order is a line of text.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::election::action::{Action, Note, Occasion, Wish};
 use crate::election::contender::OnConflict;
 use crate::election::event::{
-    Answer, Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Record, ShortRead, VipId,
+    Answer, Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Reconfiguration, Record,
+    ShortRead, VipId,
 };
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
@@ -25,8 +27,13 @@ pub struct Script {
     cluster: u64,
     revision: i64,
     term: u64,
-    generation: Generation,
+    /// Of each VIP's last wish.
+    generations: BTreeMap<VipId, Generation>,
     round: u64,
+    /// The VIPs that are wanted, and the one that was last ordered something.
+    vips: Vec<(VipId, Vec<IpAddr>)>,
+    vip: VipId,
+    next: u32,
     /// Time passes unseen until then.
     frozen_until: Option<Moment>,
 }
@@ -48,8 +55,11 @@ impl Script {
             cluster: 7,
             revision: 10,
             term: 3,
-            generation: Generation(1),
+            generations: BTreeMap::new(),
             round: 0,
+            vips: plan.vips.iter().map(|v| (v.id, v.addresses.clone())).collect(),
+            vip: VipId(0),
+            next: 1,
             frozen_until: None,
         };
         let mut told = String::new();
@@ -103,8 +113,9 @@ impl Script {
 
     fn orders(&mut self, told: &mut String, actions: &[Action]) {
         for action in actions {
-            if let Action::Put { generation, .. } = action {
-                self.generation = *generation;
+            if let Action::Put { vip, generation, .. } = action {
+                self.vip = *vip;
+                self.generations.insert(*vip, *generation);
             }
             if let Action::Probe { round, .. } = action {
                 self.round = *round;
@@ -115,7 +126,7 @@ impl Script {
 
     fn event(&mut self, fact: &str, now: Moment) -> Event {
         let words: Vec<&str> = fact.split_whitespace().collect();
-        let vip = VipId(0);
+        let vip = self.vip;
         match words.as_slice() {
             ["granted", lease] => {
                 Event::LeaseGranted { lease: id(lease), ttl: TTL, sent_at: now, header: self.header() }
@@ -131,12 +142,14 @@ impl Script {
             }
             ["put-failed"] => self.settled(Outcome::Failed("no permission".into())),
             ["not-ours"] => self.settled(Outcome::NotOurs("10.0.0.9/24 on eth0".into())),
-            ["repaired"] => Event::Repaired { vip, generation: self.generation },
+            ["repaired"] => Event::Repaired { vip, generation: self.generations[&vip] },
             ["silence"] => Event::ProbeSilent { vip, round: self.round },
             ["claimed", "by", who] => Event::Claimed { vip, by: (*who).into(), times: 1 },
             ["claimed", "by", who, times] => Event::Claimed { vip, by: (*who).into(), times: times.parse().unwrap() },
             ["cannot-ask"] => Event::ProbeAnswered { vip, round: self.round, by: Answer::NotAsked("no right".into()) },
             ["answer"] => Event::ProbeAnswered { vip, round: self.round, by: Answer::Host("02:00:00:00:00:01".into()) },
+            ["wants", vips @ ..] => self.wants(vips),
+            ["vip", vip, fact @ ..] => self.of(vip, fact, now),
             ["stop"] => Event::Stop,
             ["stop-now"] => Event::StopNow,
             ["tick"] => Event::Tick,
@@ -156,8 +169,33 @@ impl Script {
         }
     }
 
+    /// `wants 10.0.0.9 10.0.0.8+fd00::8`: the VIPs of a reload; `anew:10.0.0.9`: on another link.
+    fn wants(&mut self, vips: &[&str]) -> Event {
+        let before = std::mem::take(&mut self.vips);
+        for text in vips {
+            let (anew, text) = text.strip_prefix("anew:").map_or((false, *text), |text| (true, text));
+            let addresses: Vec<IpAddr> = text.split('+').map(ip).collect();
+            let same = before.iter().find(|(_, named)| !anew && *named == addresses).map(|(id, _)| *id);
+            let id = same.unwrap_or_else(|| {
+                self.next += 1;
+                VipId(self.next - 1)
+            });
+            self.vips.push((id, addresses));
+        }
+        let Settings { margin, announce, on_conflict, .. } = settings("", Guards::default());
+        Event::Reconfigured(Reconfiguration { margin, announce, on_conflict, vips: self.vips.clone() })
+    }
+
+    /// `vip 2 link up`: a fact of that VIP, not of the one that was ordered something last.
+    fn of(&mut self, vip: &str, fact: &[&str], now: Moment) -> Event {
+        let before = std::mem::replace(&mut self.vip, VipId(vip.parse().unwrap()));
+        let event = self.event(&fact.join(" "), now);
+        self.vip = before;
+        event
+    }
+
     fn settled(&self, outcome: Outcome) -> Event {
-        Event::Settled { vip: VipId(0), generation: self.generation, outcome }
+        Event::Settled { vip: self.vip, generation: self.generations[&self.vip], outcome }
     }
 
     fn header(&self) -> Header {
@@ -317,16 +355,24 @@ fn order(action: &Action) -> String {
         Action::Stand { key, .. } => format!("create {key}"),
         Action::WriteRecord { record, .. } => format!("write the node's record{}", words(record)),
         Action::StepBack { key, create, record, .. } => format!("delete {key}@{create}{}", words(record)),
-        Action::Put { generation, wish: Wish::Until(fence), .. } => {
-            format!("address on until {:.3} (wish {})", since_start(*fence), generation.0)
+        Action::Put { vip, generation, wish: Wish::Until(fence), .. } => {
+            format!("address on until {:.3} (wish {}){}", since_start(*fence), generation.0, of(*vip))
         }
-        Action::Put { generation, wish: Wish::Absent, .. } => format!("address off (wish {})", generation.0),
-        Action::Probe { .. } => "probe".into(),
+        Action::Put { vip, generation, wish: Wish::Absent, .. } => {
+            format!("address off (wish {}){}", generation.0, of(*vip))
+        }
+        Action::Probe { vip, .. } => format!("probe{}", of(*vip)),
         Action::Announce { occasion: Occasion::Claimed, .. } => "announce: it is claimed".into(),
-        Action::Announce { .. } => "announce".into(),
+        Action::Announce { vip, .. } => format!("announce{}", of(*vip)),
+        Action::Forget { vip } => format!("forget vip {}", vip.0),
         Action::Finish { clean } => format!("finish{}", if *clean { "" } else { ", not all given back" }),
         Action::Tell(note) => format!("tell: {}", told(note)),
     }
+}
+
+/// The first one is not named.
+fn of(vip: VipId) -> String {
+    if vip.0 == 0 { String::new() } else { format!(" of vip {}", vip.0) }
 }
 
 fn told(note: &Note) -> String {

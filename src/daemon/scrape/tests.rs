@@ -19,7 +19,14 @@ use crate::status::{Session, Status};
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn status() -> Status {
-    Status { format: 1, node: "cp-1".into(), version: "test".into(), etcd: Session::Asking, vips: Vec::new() }
+    Status {
+        format: 1,
+        node: "cp-1".into(),
+        version: "test".into(),
+        etcd: Session::Asking,
+        config: crate::status::Config::default(),
+        vips: Vec::new(),
+    }
 }
 
 /// A port that is free, as far as one can know.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::OnConflict;
 use super::{Announcing, Contender, EndSession, Ending, Parting, Probe, Proving, State, StepBack, View, Wants};
 use crate::election::action::{Action, Cause, Note, Wish};
-use crate::election::event::Outcome;
+use crate::election::event::{Entry, Outcome};
 use crate::election::guards::Guard;
 use crate::election::picture::Before;
 use crate::election::record::CandidateRecord;
@@ -72,6 +72,7 @@ impl Contender {
 
     fn may_stand(&self, view: &View<'_>) -> bool {
         view.ending == Ending::No
+            && !self.retiring
             && view.picture.is_known()
             && self.link.is_some()
             && self.is_off()
@@ -87,18 +88,22 @@ impl Contender {
     }
 
     fn step_idle(&mut self, view: &View<'_>, wants: &mut Wants) {
-        let own = view.picture.get(&self.key(view)).map(|e| e.create);
-        match own {
-            Some(create) if self.is_alive(create, view) && self.may_stand(view) => self.queue(create, view, wants),
+        match view.picture.get(&self.key(view)) {
+            Some(own) if self.is_alive(own, view) && self.may_stand(view) => self.queue(own.create, view, wants),
             // Any key under our own lease is ours; one that is dead or not wanted is given back.
-            Some(create) => self.leave_state(create, view),
+            Some(own) => self.leave_state(own.create, view),
             None if self.may_stand(view) => self.stand(view, wants),
             None => {}
         }
     }
 
-    fn is_alive(&self, create: i64, view: &View<'_>) -> bool {
-        create > self.dead || !view.guards.on(Guard::OneTurn)
+    /// Whether this key, which has our name, may be stood by. One that names other addresses was ordered before those of
+    /// the VIP changed.
+    fn is_alive(&self, own: &Entry, view: &View<'_>) -> bool {
+        let named = own.record.addresses();
+        let is_ours = !own.record.is_candidate()
+            || named.len() == self.addresses.len() && self.addresses.iter().all(|a| named.contains(a));
+        is_ours && (own.create > self.dead || !view.guards.on(Guard::OneTurn))
     }
 
     fn stand(&mut self, view: &View<'_>, wants: &mut Wants) {
@@ -275,10 +280,7 @@ impl Contender {
         let occasion = announcing.occasion(&t.announce);
         wants.actions.push(Action::Announce { vip, link, occasion });
         announcing.made += 1;
-        announcing.due = match t.announce.times.get(announcing.made) {
-            Some(after) => Some(announcing.from + *after),
-            None => t.announce.refresh.map(|every| view.now + every),
-        };
+        announcing.plan_next(&t.announce, view.now);
         if view.now >= *since + t.repair_window {
             self.failures = 0;
         }
@@ -341,6 +343,7 @@ impl Contender {
     fn must_leave(&self, view: &View<'_>, paused: bool) -> Option<Cause> {
         match view.ending {
             Ending::Leaving | Ending::LettingGo => Some(Cause::Stopping),
+            Ending::No if self.retiring => Some(Cause::Removed),
             Ending::No if self.link.is_none() && !paused => Some(Cause::LinkDown),
             Ending::No => None,
         }
@@ -348,8 +351,9 @@ impl Contender {
 
     /// What takes an address off a holder at once: the order to let go, the fence, the link.
     fn pause_or_leave(&mut self, create: i64, view: &View<'_>, wants: &mut Wants) -> bool {
-        if view.ending == Ending::LettingGo {
-            self.leave(create, &Cause::Stopping, view, wants);
+        let stops = (view.ending == Ending::LettingGo).then_some(Cause::Stopping);
+        if let Some(cause) = stops.or(self.retiring.then_some(Cause::Removed)) {
+            self.leave(create, &cause, view, wants);
             return true;
         }
         let fenced = view.live.is_fenced(view.now);

@@ -45,6 +45,7 @@ impl Election {
         if self.stop != Stop::No {
             return;
         }
+        self.coming.clear();
         let holds = self.contenders.iter().any(Contender::is_wished);
         self.stop = if holds { Stop::Leaving { since: now } } else { Stop::LettingGo { since: now } };
         if let (true, Session::Live(live)) = (holds, &mut self.session) {
@@ -65,7 +66,7 @@ impl Election {
                 }
             }
             Stop::LettingGo { since } => match self.lease() {
-                Some(lease) if off && self.contenders.iter().all(|c| self.has_no_key(c, lease)) => {
+                Some(lease) if off && self.contenders.iter().chain(&self.ghosts).all(|c| self.has_no_key(c, lease)) => {
                     wants.actions.push(Action::RevokeLease { lease, record: None });
                     self.stop = Stop::Revoking { lease, since: now };
                 }
@@ -80,7 +81,7 @@ impl Election {
         }
     }
 
-    fn has_no_key(&self, contender: &Contender, lease: LeaseId) -> bool {
+    pub(super) fn has_no_key(&self, contender: &Contender, lease: LeaseId) -> bool {
         self.picture.get(&contender.key_under(&self.settings.prefix, lease)).is_none()
     }
 

@@ -195,7 +195,7 @@ mod tests {
         Moment::from_millis(1_000_000 + ms)
     }
 
-    fn full(vips: u16, occasion: Occasion, ordered_at: Moment) -> Queue {
+    fn full(vips: u32, occasion: Occasion, ordered_at: Moment) -> Queue {
         let mut queue = Queue::default();
         (0..vips).for_each(|vip| queue.add(VipId(vip), LINK, occasion, ordered_at));
         queue
@@ -265,7 +265,7 @@ mod tests {
             order.extend(leave(&mut queue, now));
             now = queue.deadline().unwrap_or(now);
         }
-        let place = |vip: u16| order.iter().position(|(v, _)| *v == VipId(vip)).unwrap();
+        let place = |vip: u32| order.iter().position(|(v, _)| *v == VipId(vip)).unwrap();
         assert!(place(199) < place(200) && place(200) < place(0) && place(0) < place(99));
     }
 

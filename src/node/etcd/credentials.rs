@@ -8,12 +8,12 @@
 mod file;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use self::file::{Content, Kind};
@@ -94,15 +94,38 @@ struct Look {
 
 /// The keeper of the newest good set.
 pub(super) struct Credentials {
-    config: config::Etcd,
+    /// What to read, and how often that changed.
+    config: RwLock<(config::Etcd, u64)>,
+    changed: Notify,
     held: watch::Sender<Held>,
 }
 
 impl Credentials {
     pub(super) fn new(config: &config::Etcd) -> Self {
-        let nothing_to_read = config.tls.is_none() && config.user.is_none();
-        let held = if nothing_to_read { Held::Ready(Arc::default()) } else { Held::Reading };
-        Self { config: config.clone(), held: watch::Sender::new(held) }
+        let held = if reads_nothing(config) { Held::Ready(Arc::default()) } else { Held::Reading };
+        let config = RwLock::new((config.clone(), 0));
+        Self { config, changed: Notify::new(), held: watch::Sender::new(held) }
+    }
+
+    /// Other files, or another user. What was read before is used until these are good.
+    pub(super) fn follow(&self, new: &config::Etcd) {
+        let mut config = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let (old, version) = &mut *config;
+        let same = (&old.tls, &old.user) == (&new.tls, &new.user);
+        let shown =
+            new.password_in_the_clear.as_ref().filter(|shown| old.password_in_the_clear.as_ref() != Some(*shown));
+        if let Some(endpoint) = shown {
+            tell_in_the_clear(endpoint);
+        }
+        old.clone_from(new);
+        if !same {
+            *version += 1;
+            self.changed.notify_one();
+        }
+    }
+
+    fn wanted(&self) -> (config::Etcd, u64) {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Held> {
@@ -111,14 +134,12 @@ impl Credentials {
 
     /// Looks at the files, for ever.
     pub(super) async fn keep(&self) {
-        if matches!(&*self.held.borrow(), Held::Ready(_)) {
-            return std::future::pending().await;
-        }
-        if let Some(endpoint) = &self.config.password_in_the_clear {
-            tracing::warn!(%endpoint, "the password of etcd's user goes over the network without TLS");
+        if let Some(endpoint) = &self.wanted().0.password_in_the_clear {
+            tell_in_the_clear(endpoint);
         }
         let mut keeper = Keeper {
             this: self,
+            version: 0,
             known: None,
             unsettled: 0,
             lacking: Told::every(TELL),
@@ -126,8 +147,14 @@ impl Credentials {
             urgencies: Vec::new(),
         };
         loop {
-            keeper.look().await;
-            sleep(LOOK).await;
+            let (config, version) = self.wanted();
+            if reads_nothing(&config) {
+                keeper.need_nothing(version);
+                self.changed.notified().await;
+                continue;
+            }
+            keeper.look(config, version).await;
+            let _sooner = timeout(LOOK, self.changed.notified()).await;
         }
     }
 }
@@ -135,6 +162,8 @@ impl Credentials {
 /// What the task remembers from look to look.
 struct Keeper<'a> {
     this: &'a Credentials,
+    /// Which config the last look was for.
+    version: u64,
     /// The fingerprint of the last look.
     known: Option<u64>,
     /// So many looks in a row were bad.
@@ -146,8 +175,21 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    async fn look(&mut self) {
-        let look = self.patiently().await;
+    /// There are no files to read any more.
+    fn need_nothing(&mut self, version: u64) {
+        if std::mem::replace(&mut self.version, version) != version {
+            (self.known, self.unsettled) = (None, 0);
+            let _told_over = self.lacking.over();
+            self.this.held.send_replace(Held::Ready(Arc::default()));
+        }
+    }
+
+    async fn look(&mut self, config: config::Etcd, version: u64) {
+        // The same files may mean something else to another config.
+        if std::mem::replace(&mut self.version, version) != version {
+            (self.known, self.unsettled) = (None, 0);
+        }
+        let look = self.patiently(config).await;
         let changed = self.known.replace(look.fingerprint) != Some(look.fingerprint);
         match look.result {
             Ok(access) if changed => self.use_it(access, &look.remarks),
@@ -157,8 +199,7 @@ impl Keeper<'_> {
     }
 
     /// One look. It is never given up, and never a second one begun beside it.
-    async fn patiently(&mut self) -> Look {
-        let config = self.this.config.clone();
+    async fn patiently(&mut self, config: config::Etcd) -> Look {
         let mut look = tokio::task::spawn_blocking(move || look(&config));
         loop {
             match timeout(PATIENCE, &mut look).await {
@@ -228,6 +269,14 @@ impl Keeper<'_> {
             }
         }
     }
+}
+
+fn reads_nothing(config: &config::Etcd) -> bool {
+    config.tls.is_none() && config.user.is_none()
+}
+
+fn tell_in_the_clear(endpoint: &str) {
+    tracing::warn!(%endpoint, "the password of etcd's user goes over the network without TLS");
 }
 
 fn urgencies(access: &Access) -> Vec<Urgency> {

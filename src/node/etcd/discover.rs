@@ -40,26 +40,39 @@ struct Discovery {
 }
 
 /// Keeps and finds members, for ever.
-pub(super) async fn run(members: Arc<Members>, discover: bool) {
+pub(super) async fn run(members: Arc<Members>) {
     let reach = members.reach();
     let (roster, keepers, unfit_told) = (Roster::new(reach.clone()), JoinSet::new(), BTreeSet::new());
     let mut this = Discovery { members, roster, keepers, reach, refusal_told: false, alone_told: false, unfit_told };
     for (_, line) in this.members.lines() {
         this.keep(line);
     }
-    if !discover {
-        return std::future::pending().await;
-    }
     loop {
-        // Also when a connection came about or broke.
+        // Also when a connection came about or broke, or the config changed.
         let _quiet = timeout(EVERY, this.members.news()).await;
-        this.look().await;
+        this.follow();
+        if this.members.discovers() {
+            this.look().await;
+        }
         while this.keepers.try_join_next().is_some() {}
         sleep(PAUSE).await;
     }
 }
 
 impl Discovery {
+    /// What the config wants of the members now.
+    fn follow(&mut self) {
+        let reach = self.members.reach();
+        if reach != self.reach {
+            self.roster.reach(reach.clone());
+            self.reach = reach;
+        }
+        for line in self.members.take_unkept() {
+            self.keep(line);
+        }
+        self.members.retire_unwanted();
+    }
+
     fn keep(&mut self, line: Arc<Line>) {
         self.keepers.spawn(Arc::clone(&self.members).keep(line));
     }
@@ -101,7 +114,7 @@ impl Discovery {
         let known = lines.iter().map(|(place, line)| Known {
             place: *place,
             url: line.url.clone(),
-            configured: line.configured,
+            configured: line.is_configured(),
             member: line.member(),
         });
         let changes = self.roster.answered(cluster, listed, &known.collect::<Vec<_>>(), Instant::now());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answer;
-use super::members::{HOME, Members};
+use super::members::Members;
 
 /// How often it is tried.
 const EVERY: Duration = Duration::from_secs(5);
@@ -57,26 +57,26 @@ impl Homecoming {
 pub(super) async fn run(members: Arc<Members>) {
     let mut homecoming = Homecoming::new();
     loop {
-        members.left(HOME).await;
+        members.left_home().await;
         homecoming.left(Instant::now());
-        let (home, now) = (members.line(HOME), members.line(members.first()));
-        tracing::info!(member = %home.url, first_now = %now.url, "the first endpoint fails or is late: another is asked first");
-        while members.first() != HOME {
+        let (home, now) = (members.line(members.home()), members.line(members.first()));
+        tracing::info!(member = %home.url, first_now = %now.url, "the first endpoint fails, is late or was named just now: another is asked first");
+        while members.first() != members.home() {
             sleep(EVERY).await;
-            if members.first() == HOME {
+            if members.first() == members.home() {
                 break;
             }
             let is_quick = try_home(&members).await;
             if homecoming.tried(is_quick, Instant::now()) {
-                tracing::info!(member = %members.line(HOME).url, "the first endpoint is well again and is asked first");
-                members.prefer(HOME);
+                tracing::info!(member = %members.line(members.home()).url, "the first endpoint is well again and is asked first");
+                members.prefer(members.home());
             }
         }
     }
 }
 
 async fn try_home(members: &Members) -> bool {
-    let line = members.line(HOME);
+    let line = members.line(members.home());
     let Some(link) = line.link() else { return false };
     let read = timeout(QUICK, answer::read_short(&mut link.kv.clone(), &members.prefix)).await;
     let is_quick = matches!(read, Ok(Ok(_)));

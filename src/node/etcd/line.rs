@@ -53,7 +53,9 @@ pub(super) struct Line {
     /// As configured, or as etcd's list has it.
     pub(super) url: String,
     /// By the operator.
-    pub(super) configured: bool,
+    configured: AtomicBool,
+    /// It is to be asked: the config names it, or it was found and members are looked for.
+    wanted: AtomicBool,
     state: watch::Sender<State>,
     /// Calls in a row that were not answered.
     silences: AtomicU32,
@@ -72,7 +74,8 @@ impl Line {
     pub(super) fn configured(url: &str, news: &Arc<Notify>) -> Self {
         Self {
             url: url.to_owned(),
-            configured: true,
+            configured: AtomicBool::new(true),
+            wanted: AtomicBool::new(true),
             state: watch::Sender::new(State::Connecting),
             silences: AtomicU32::new(0),
             outworn: watch::Sender::new(0),
@@ -84,7 +87,28 @@ impl Line {
 
     /// From etcd's list.
     pub(super) fn found(url: &str, who: Who, news: &Arc<Notify>) -> Self {
-        Self { configured: false, who: Mutex::new((Some(who), 0)), ..Self::configured(url, news) }
+        Self { configured: AtomicBool::new(false), who: Mutex::new((Some(who), 0)), ..Self::configured(url, news) }
+    }
+
+    /// Whether the operator named it.
+    pub(super) fn is_configured(&self) -> bool {
+        self.configured.load(Relaxed)
+    }
+
+    /// The operator names it now.
+    pub(super) fn configure(&self) {
+        self.configured.store(true, Relaxed);
+        self.want(true);
+    }
+
+    /// Whether it is to be asked.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Relaxed)
+    }
+
+    /// From now on it is to be asked, or not.
+    pub(super) fn want(&self, wanted: bool) {
+        self.wanted.store(wanted, Relaxed);
     }
 
     /// That one answered over this connection.
@@ -275,7 +299,7 @@ impl Line {
     fn one_of_ours(&self, mut link: Link, pin: &Pin) -> Result<Link, Trouble> {
         let who = self.who.lock().unwrap_or_else(PoisonError::into_inner).0;
         if let Some(trouble) =
-            who.filter(|_| !self.configured).and_then(|who| stranger(who.cluster, link.status.cluster))
+            who.filter(|_| !self.is_configured()).and_then(|who| stranger(who.cluster, link.status.cluster))
         {
             return Err(trouble);
         }

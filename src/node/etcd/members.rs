@@ -2,7 +2,8 @@
 //!
 //! Shared by every task of the adapter. It knows who answered last, not what the answers mean.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -35,8 +36,6 @@ impl Bound {
     }
 }
 
-/// The place of the first endpoint: this node's own member, as a rule.
-pub(super) const HOME: usize = 0;
 /// So many members at the most, retired ones too until their places are needed.
 const PLACES: usize = 64;
 /// So long the others wait at the start until the first endpoint has answered or refused.
@@ -45,18 +44,22 @@ const HOME_FIRST: Duration = Duration::from_secs(1);
 /// The cluster's members, each at a place that stays its own for as long as it is a member.
 pub(super) struct Members {
     lines: RwLock<Vec<Arc<Line>>>,
+    /// Those of them that nobody keeps up yet.
+    pub(super) unkept: Mutex<Vec<Arc<Line>>>,
+    /// The place of the first endpoint: this node's own member, as a rule.
+    home: AtomicUsize,
     /// Who is asked first: the last one known to be good.
     first: watch::Sender<usize>,
     /// A connection came about or broke.
     news: Arc<Notify>,
     /// Who we are for all of them.
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
     versions: version::Known,
-    reach: Reach,
+    pub(super) reach: RwLock<Reach>,
     pin: Pin,
     /// What our keys begin with.
     pub(super) prefix: String,
-    discover: bool,
+    pub(super) discover: AtomicBool,
 }
 
 impl Members {
@@ -65,24 +68,25 @@ impl Members {
         let lines = config.endpoints.iter().map(|url| Arc::new(Line::configured(url, &news))).collect();
         Arc::new(Self {
             lines: RwLock::new(lines),
-            first: watch::Sender::new(HOME),
+            unkept: Mutex::default(),
+            home: AtomicUsize::new(0),
+            first: watch::Sender::new(0),
             news,
             credentials: Credentials::new(config),
             versions: version::Known::default(),
-            reach: Reach { tls: config.tls.is_some(), vips: config.vips.clone() },
+            reach: RwLock::new(Reach { tls: config.tls.is_some(), vips: config.vips.clone() }),
             pin: Pin::default(),
             prefix: config.prefix.clone(),
-            discover: config.discover && !shows_password(config),
+            discover: AtomicBool::new(config.discover && !shows_password(config)),
         })
     }
 
     /// The tasks that find members, keep the connections up and fit, and keep what they are made with.
     pub(super) fn keepers(self: &Arc<Self>) -> [BoxFuture<'static, ()>; 4] {
         let [credentials, found, home, others] = [(); 4].map(|()| Arc::clone(self));
-        let discover = self.discover;
         [
             Box::pin(async move { credentials.credentials.keep().await }),
-            Box::pin(discover::run(found, discover)),
+            Box::pin(discover::run(found)),
             Box::pin(home::run(home)),
             Box::pin(spares::run(others)),
         ]
@@ -90,7 +94,7 @@ impl Members {
 
     /// Keeps one connection up, until its line is retired.
     pub(super) async fn keep(self: Arc<Self>, line: Arc<Line>) {
-        let home = self.line(HOME);
+        let home = self.line(self.home());
         if !Arc::ptr_eq(&home, &line) {
             // Where endpoints are of two clusters the first one's is used, on every node the same.
             let _late = timeout(HOME_FIRST, home.settled()).await;
@@ -118,7 +122,43 @@ impl Members {
 
     /// How those that are found are reached.
     pub(super) fn reach(&self) -> Reach {
-        self.reach.clone()
+        self.reach.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether members are looked for that nobody named.
+    pub(super) fn discovers(&self) -> bool {
+        self.discover.load(Relaxed)
+    }
+
+    /// The place of the first endpoint.
+    pub(super) fn home(&self) -> usize {
+        self.home.load(Relaxed)
+    }
+
+    /// Another endpoint is the first now.
+    pub(super) fn set_home(&self, place: usize) {
+        if self.home.swap(place, Relaxed) != place {
+            // Who waits for home to be left looks again.
+            self.first.send_modify(|_| {});
+        }
+    }
+
+    /// Returns when another member than the first endpoint's is asked first.
+    pub(super) async fn left_home(&self) {
+        let mut first = self.first.subscribe();
+        if first.wait_for(|f| *f != self.home()).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// What new lines tell their news with.
+    pub(super) fn news_teller(&self) -> &Arc<Notify> {
+        &self.news
+    }
+
+    /// There is something to look at.
+    pub(super) fn wake(&self) {
+        self.news.notify_one();
     }
 
     /// The member at that place; a place once given is never empty.
@@ -139,14 +179,18 @@ impl Members {
 
     /// A member that was found, at a new place or a retired one's; none if there are too many.
     pub(super) fn add(&self, url: &str, who: Who) -> Option<Arc<Line>> {
-        let line = Arc::new(Line::found(url, who, &self.news));
+        self.put(Line::found(url, who, &self.news)).map(|place| self.line(place))
+    }
+
+    /// One more, and its place; none if there are too many.
+    pub(super) fn put(&self, line: Line) -> Option<usize> {
         let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() < PLACES {
-            lines.push(Arc::clone(&line));
-        } else {
-            *lines.iter_mut().find(|line| line.is_retired())? = Arc::clone(&line);
+        let place = if lines.len() < PLACES { lines.len() } else { lines.iter().position(|line| line.is_retired())? };
+        match lines.get_mut(place) {
+            Some(retired) => *retired = Arc::new(line),
+            None => lines.push(Arc::new(line)),
         }
-        Some(line)
+        Some(place)
     }
 
     /// It is no member any more.
@@ -189,7 +233,7 @@ impl Members {
         let (lines, first) = (self.lines(), self.first());
         let (before, from) = lines.split_at(lines.partition_point(|(place, _)| *place < first));
         let mut order: Vec<_> = from.iter().chain(before).collect();
-        order.sort_by_key(|(_, line)| (!line.is_up(), line.doubtful()));
+        order.sort_by_key(|(_, line)| (!line.is_up(), !line.is_wanted(), line.doubtful()));
         order.into_iter().map(|(place, _)| *place).collect()
     }
 
@@ -272,7 +316,7 @@ impl Members {
 
 /// Whether a login at a member that was found would send the password over the network in the clear, which the operator
 /// has not asked for: his own endpoints are of this machine.
-fn shows_password(config: &config::Etcd) -> bool {
+pub(super) fn shows_password(config: &config::Etcd) -> bool {
     let shows = config.user.is_some() && config.tls.is_none() && config.password_in_the_clear.is_none();
     if shows && config.discover {
         tracing::warn!("no other members of etcd are looked for: without TLS the password would go over the network");

@@ -190,7 +190,7 @@ impl Rounds {
         self.failures = self.failures.saturating_add(1);
         if self.failures >= self.shared.members.count() && self.unreachable.again() {
             let member = &self.shared.members.line(member).url;
-            tracing::warn!(member, "etcd does not answer: {}", failure.in_words(&self.shared.config));
+            tracing::warn!(member, "etcd does not answer: {}", self.shared.in_words(failure));
         }
     }
 }

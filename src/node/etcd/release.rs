@@ -2,8 +2,8 @@
 //!
 //! Only for whoever knows that the addresses are off this node. It touches nothing but that lease's keys.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -51,7 +51,7 @@ pub(super) struct Who {
 pub async fn release(config: &config::Etcd, old: LeaseId, node: &str, version: &str, bound: Duration) -> Release {
     let (events, _nobody) = mpsc::channel(1);
     let shared = Shared {
-        config: config.clone(),
+        config: RwLock::new(config.clone()),
         prefix: config.prefix.clone(),
         members: Members::new(config),
         events,
@@ -88,7 +88,7 @@ async fn repeat(shared: &Shared, old: LeaseId, who: &Who, bound: Duration) -> Re
         loop {
             match once(shared, old, who).await {
                 Ok(done) => return done,
-                Err(failure) => why = failure.in_words(&shared.config),
+                Err(failure) => why = shared.in_words(&failure),
             }
             backoff.pause().await;
         }

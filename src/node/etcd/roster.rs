@@ -47,7 +47,7 @@ pub(super) struct Changes {
 }
 
 /// How members are reached from this machine.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Reach {
     /// As the operator's endpoints are.
     pub(super) tls: bool,
@@ -96,6 +96,11 @@ pub(super) struct Roster {
 impl Roster {
     pub(super) const fn new(reach: Reach) -> Self {
         Self { reach, cluster: None, strange: None, missing: BTreeMap::new() }
+    }
+
+    /// Members are reached in another way now.
+    pub(super) fn reach(&mut self, reach: Reach) {
+        self.reach = reach;
     }
 
     /// A member answered with its list.

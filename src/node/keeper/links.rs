@@ -94,24 +94,29 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn new(
-        plan: &[KeptVip],
-        views: watch::Sender<LinkStates>,
-        missing: watch::Sender<BTreeSet<Missing>>,
-    ) -> Self {
-        let mut picks: Vec<Pick> = Vec::new();
-        let mut vips = Vec::new();
-        for vip in plan {
-            let at = picks.iter().position(|pick| *pick.choice() == vip.link).unwrap_or(picks.len());
-            if at == picks.len() {
-                picks.push(Pick::new(vip.link.clone()));
-            }
-            vips.push((vip.id, at));
-        }
-        let with_ipv6 =
-            plan.iter().filter(|vip| vip.addresses.iter().any(|ip| ip.is_ipv6())).map(|vip| vip.id).collect();
-        let (devices, subnets, said) = (Devices::default(), Subnets::new(plan), BTreeMap::new());
+    pub(super) fn new(views: watch::Sender<LinkStates>, missing: watch::Sender<BTreeSet<Missing>>) -> Self {
+        let (picks, vips, with_ipv6, said) = (Vec::new(), Vec::new(), BTreeSet::new(), BTreeMap::new());
+        let (devices, subnets) = (Devices::default(), Subnets::default());
         Self { picks, vips, with_ipv6, listed: false, devices, subnets, said, views, missing, again: None }
+    }
+
+    /// The plan from now on. A choice that was there stays as it came out.
+    pub(super) fn follow(&mut self, plan: &[KeptVip]) {
+        let mut before = std::mem::take(&mut self.picks);
+        self.vips.clear();
+        for vip in plan {
+            let is_this = |pick: &Pick| *pick.choice() == vip.link;
+            let at = self.picks.iter().position(is_this).unwrap_or(self.picks.len());
+            if at == self.picks.len() {
+                let known = before.iter().position(is_this).map(|i| before.swap_remove(i));
+                self.picks.push(known.unwrap_or_else(|| Pick::new(vip.link.clone())));
+            }
+            self.vips.push((vip.id, at));
+        }
+        let with_ipv6 = plan.iter().filter(|vip| vip.addresses.iter().any(|ip| ip.is_ipv6()));
+        self.with_ipv6 = with_ipv6.map(|vip| vip.id).collect();
+        self.said.retain(|id, _| plan.iter().any(|vip| vip.id == *id));
+        self.subnets.follow(plan);
     }
 
     /// When to look again although nothing happened.

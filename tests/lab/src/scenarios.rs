@@ -23,6 +23,7 @@ mod manners;
 mod many;
 mod meddling;
 mod moves;
+mod reload;
 mod scraped;
 mod shapes;
 mod silence;
@@ -330,6 +331,16 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "add-refused",
         about: "the kernel refuses the address: ERROR, back-off, the others hold",
         run: links::refused,
+    },
+    Scenario {
+        name: "reload",
+        about: "VIPs come, go and change their link, endpoints and TTL change, bad files are refused: the other VIP stays",
+        run: reload::reload,
+    },
+    Scenario {
+        name: "reload-often",
+        about: "a hundred reloads under traffic: no longer a gap than without",
+        run: reload::often,
     },
     Scenario {
         name: "second-daemon",

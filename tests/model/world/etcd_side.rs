@@ -134,7 +134,7 @@ impl World {
                 return Some(Event::LeaseRevoked { lease });
             }
             Action::Renew { .. } | Action::ReadAll | Action::Put { .. } | Action::Probe { .. } => {}
-            Action::Announce { .. } | Action::Finish { .. } | Action::Tell(_) => {}
+            Action::Announce { .. } | Action::Forget { .. } | Action::Finish { .. } | Action::Tell(_) => {}
         }
         None
     }

@@ -96,6 +96,8 @@ impl World {
         if let Some(other) = other {
             let other = self.nodes[other].id;
             self.wrong(Kind::TwoHolders, || format!("two nodes have {addresses:?}: n{other} and n{me}"));
+        } else if self.nodes[node].has_twice(vip) {
+            self.wrong(Kind::TwoHolders, || format!("n{me} has an address of {addresses:?} for two VIPs"));
         } else if self.judge.strict
             && let Some(why) = self.unfounded(node, vip, gone)
         {
@@ -237,7 +239,7 @@ impl World {
         let holds = |node: usize, ip: IpAddr| self.nodes.iter().enumerate().any(|(i, n)| i != node && n.has_any(&[ip]));
         let well = |n: &Node| n.election.is_some() && n.troubled_until < since;
         let nodes = self.nodes.iter().enumerate().filter(|(_, n)| well(n));
-        let mut groups = nodes.flat_map(|(i, n)| n.plan.vips.iter().map(move |vip| (i, &vip.addresses)));
+        let mut groups = nodes.flat_map(|(i, n)| n.wanted().map(move |vip| (i, &vip.addresses)));
         groups
             .all(|(node, group)| !group.contains(&ip) || group.iter().any(|other| *other != ip && holds(node, *other)))
     }
@@ -245,6 +247,12 @@ impl World {
     /// After the last fault everything heals.
     pub(super) fn judge_end(&mut self) {
         self.judge_whole();
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].election.is_some() && self.nodes[node].plan.vips.iter().any(|v| v.going) {
+                let me = self.name(node);
+                self.wrong(Kind::NotHealed, || format!("{me} has not given back what was taken out"));
+            }
+        }
         for node in 0..self.nodes.len() {
             for vip in self.nodes[node].vips() {
                 self.judge_standing(node, vip);

@@ -2,7 +2,7 @@
 
 use super::wire::Request;
 use super::{Happening, MS, SECOND, TTL, World};
-use crate::election::event::{Event, LeaseId, VipId};
+use crate::election::event::{Event, LeaseId};
 use crate::election::record::Key;
 use crate::election::safety::coverage::FAULTS;
 use crate::election::safety::faults::{Fault, Planned, Whom};
@@ -38,7 +38,7 @@ impl Planned {
 impl World {
     /// Who it meets, if that node is in this world.
     fn meets(&self, whom: Whom) -> Option<usize> {
-        let ip = *self.nodes[0].addresses(VipId(0)).first()?;
+        let ip = *self.nodes[0].spec.first()?.first()?;
         let queue: Vec<usize> =
             self.etcd.store.queue(ip).iter().filter_map(|lease| self.owners.get(lease)).copied().collect();
         let first = queue.first().copied().unwrap_or(0);
@@ -109,6 +109,7 @@ impl World {
                 return watched;
             }
             Fault::Wordless(_) => later(&mut n.wordless_until),
+            Fault::Reload(_) => return self.reload(node, until, rng),
             Fault::Slow(_) => later(&mut n.slow_until),
             _ => {}
         }

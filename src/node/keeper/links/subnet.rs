@@ -18,7 +18,7 @@ use crate::node::netlink::Address;
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// The VIPs of VLANs and when to look at their links.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Subnets {
     vips: Vec<OnVlan>,
 }
@@ -32,10 +32,12 @@ struct OnVlan {
 }
 
 impl Subnets {
-    pub(super) fn new(plan: &[KeptVip]) -> Self {
+    /// The plan from now on; what was seen of a VIP's link is not looked for again.
+    pub(super) fn follow(&mut self, plan: &[KeptVip]) {
+        let seen = |id| self.vips.iter().find(|one| one.vip == id).and_then(|one| one.seen);
         let on_vlan = plan.iter().filter(|vip| vip.link.vlan.is_some());
-        let vips = on_vlan.map(|vip| OnVlan { vip: vip.id, addresses: vip.addresses.clone(), seen: None });
-        Self { vips: vips.collect() }
+        let vips = on_vlan.map(|vip| OnVlan { vip: vip.id, addresses: vip.addresses.clone(), seen: seen(vip.id) });
+        self.vips = vips.collect();
     }
 
     pub(super) fn next(&self) -> Option<Moment> {

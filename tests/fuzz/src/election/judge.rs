@@ -149,6 +149,8 @@ impl Judge {
                 let ordered = self.vip(*vip);
                 assert!(ordered.link == Some(*link) && ordered.until.is_some(), "announced what is not here");
             }
+            // No config is reloaded here; the safety simulation does that.
+            Action::Forget { vip } => panic!("{vip:?} is forgotten, which nobody took out"),
             Action::Finish { clean } => {
                 assert!(self.vips.values().all(|ordered| ordered.until.is_none()), "the end, and an address is wished");
                 assert!(!clean || self.all_off(), "all given back, without the kernel's word");

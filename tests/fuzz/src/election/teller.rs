@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use vipd::election::contender::OnConflict;
 use vipd::election::event::{
-    Answer,
-    Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Record, ShortRead, VipId,
+    Answer, Change, Entry, Event, Generation, Header, LeaseId, LinkId, Outcome, Pair, Record, ShortRead, VipId,
 };
 use vipd::election::guards::Guards;
 use vipd::election::machine::{Election, Settings};
@@ -331,6 +330,7 @@ fn plan(head: u8) -> Plan {
         addresses,
         link: LinkChoice::named("eth0"),
         place: String::new(),
+        going: false,
     });
     Plan { vips: vips.collect() }
 }

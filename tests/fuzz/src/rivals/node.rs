@@ -84,7 +84,8 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn new(addresses: Vec<IpAddr>, rate: i64) -> Self {
         let key_address = addresses[0];
-        let vip = PlannedVip { id: VIP, addresses, link: LinkChoice::named("eth0"), key_address, place: String::new() };
+        let (link, place) = (LinkChoice::named("eth0"), String::new());
+        let vip = PlannedVip { id: VIP, addresses, link, key_address, place, going: false };
         Self {
             plan: Plan { vips: vec![vip] },
             election: None,
