@@ -105,15 +105,18 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(told("vipd_holder_without_address"), 0.0);
         kernel.send_replace(BTreeSet::new());
-        tokio::time::sleep(Duration::from_millis(800)).await;
-        assert_eq!(told("vipd_holder_without_address"), 0.0);
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        let from = now();
+        while told("vipd_holder_without_address") == 0.0 && now().since(from) < Duration::from_secs(20) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         assert_eq!(told("vipd_holder_without_address"), 1.0);
+        assert!(now().since(from) >= Duration::from_millis(950), "{:?}", now().since(from));
+        tokio::time::sleep(Duration::from_millis(200)).await;
         kernel.send_replace(BTreeSet::from_iter(addresses));
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(told("vipd_holder_without_address"), 0.0);
         let seconds = told("vipd_holder_without_address_seconds_total");
-        assert!((0.4..1.0).contains(&seconds), "{seconds}");
+        assert!(seconds >= 0.15, "{seconds}");
         assert_eq!(told("vipd_address_without_lease_seconds_total"), 0.0);
     }
 }

@@ -30,6 +30,9 @@ const NEAR: Duration = Duration::from_secs(1);
 /// So long an address may outlive the right to it: the kernel takes it off 1.05 s after its end at the latest, and the
 /// lease outlives the fence by more than this.
 const TAKEN_OFF: Duration = Duration::from_millis(1150);
+/// Looking later than was due by more than this, the process was frozen or starved: what the kernel did meanwhile is not
+/// known yet, so nothing has lasted.
+const HELD_UP: Duration = Duration::from_millis(200);
 /// How often what lasts is counted on.
 const COUNT: Duration = Duration::from_secs(1);
 
@@ -108,6 +111,8 @@ pub struct Begun {
 pub struct Audit {
     without_address: Kind,
     without_lease: Kind,
+    /// When the next look was due.
+    due: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -151,12 +156,17 @@ impl Audit {
                 "address_without_lease",
                 "An address of the VIP is on this node for 1.15 s without its turn or past the fence, which must never be",
             ),
+            due: None,
         }
     }
 
     /// Looks: `there` are the addresses that the kernel has. What just came to last, and when to look again.
     pub fn look(&mut self, claims: &Claims, there: &BTreeSet<IpAddr>, now: Moment) -> (Vec<Begun>, Option<Moment>) {
         let (mut begun, mut next) = (Vec::new(), Vec::new());
+        if self.due.is_some_and(|due| now.since(due) > HELD_UP) {
+            self.without_address.begin_anew();
+            self.without_lease.begin_anew();
+        }
         self.without_address.forget_others(claims);
         self.without_lease.forget_others(claims);
         for claim in claims {
@@ -168,7 +178,8 @@ impl Audit {
             next.extend(self.without_lease.look(claim, has && !may_have, now, &mut begun));
             next.extend([put_ends, claim.until].into_iter().flatten().filter(|at| *at > now));
         }
-        (begun, next.into_iter().min())
+        self.due = next.into_iter().min();
+        (begun, self.due)
     }
 }
 
@@ -184,6 +195,10 @@ impl Kind {
             begun.push(Begun { fault: self.fault, vip: vip_name(&claim.addresses) });
         }
         next
+    }
+
+    fn begin_anew(&mut self) {
+        self.vips.values_mut().filter(|one| one.counted.is_none()).for_each(|one| one.since = None);
     }
 
     fn adopt(&mut self, claim: &Claim) {

@@ -113,6 +113,22 @@ fn an_address_on_a_node_that_has_no_turn_is_a_fault_once_the_kernel_had_its_time
 }
 
 #[test]
+fn a_process_that_was_frozen_gives_the_keeper_time_to_look() {
+    let mut desk = Desk::holding();
+    desk.look(FENCE - 1000);
+    assert_eq!(desk.look(FENCE).1, Some(at(FENCE + 1150)));
+    assert_eq!(desk.look(FENCE + 4000), (vec![], Some(at(FENCE + 5150))), "frozen since: the kernel's word is old");
+    desk.there.clear();
+    desk.look(FENCE + 4010);
+    assert_eq!(desk.told(), NONE);
+    desk.there = ips().into();
+    desk.look(FENCE + 4020);
+    assert_eq!(desk.look(FENCE + 5170).0, [Fault::AddressWithoutLease], "and what stays is a fault");
+    assert_eq!(desk.look(FENCE + 9000).0, [], "one that lasts goes on");
+    assert_eq!(desk.told()[1], (1, 3.83));
+}
+
+#[test]
 fn an_address_past_the_fence_is_a_fault_although_the_election_still_says_that_it_holds() {
     let mut desk = Desk::holding();
     assert_eq!(desk.look(FENCE - 1).1, Some(at(FENCE)), "looked at when the fence comes");
