@@ -15,6 +15,7 @@ mod endpoint;
 mod etcd;
 mod groups;
 mod machine;
+mod metrics;
 mod raw;
 mod refusal;
 mod selector;
@@ -23,7 +24,7 @@ mod timings;
 
 use std::fs::File;
 use std::io::Read;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct Config {
     pub on_conflict: OnConflict,
     /// What is logged, unless the command line or the environment says so.
     pub log_level: LogLevel,
+    /// Where the daemon tells its metrics, if it does. The unspecified IPv6 address means every address, of IPv4 too.
+    pub metrics: Option<SocketAddr>,
     /// Where the daemon keeps what its next start must know.
     pub runtime_dir: PathBuf,
     /// The VIPs, in the file's order.
@@ -168,6 +171,7 @@ pub fn parse(text: &str, host: &Host) -> Result<Config, Refusal> {
     let settings = settings::read(vipd, host, &mut problems);
     let vips = groups::join(vips, &settings.groups, &mut problems);
     refuse_circles(&settings, &vips, &mut problems);
+    refuse_a_moving_place(&settings, &vips, &mut problems);
     problems.unless_any(assemble(settings, vips))
 }
 
@@ -220,6 +224,15 @@ fn refuse_circles(settings: &Settings, vips: &[Vip], problems: &mut Problems) {
     }
 }
 
+/// A node is asked how it is on an address that it always has.
+fn refuse_a_moving_place(settings: &Settings, vips: &[Vip], problems: &mut Problems) {
+    let Some(at) = settings.metrics else { return };
+    if let Some(vip) = vips.iter().find(|vip| vip.addresses.contains(&at.ip())) {
+        let place = Place::file().key("vipd").key("metrics").key("listen");
+        problems.add(&place, format!("\"{at}\" is on the VIP of {}, which this node has only now and then", vip.place));
+    }
+}
+
 fn assemble(settings: Settings, vips: Vec<Vip>) -> Config {
     Config {
         node: settings.node,
@@ -228,6 +241,7 @@ fn assemble(settings: Settings, vips: Vec<Vip>) -> Config {
         announce: settings.announce,
         on_conflict: settings.on_conflict,
         log_level: settings.log_level,
+        metrics: settings.metrics,
         runtime_dir: settings.runtime_dir,
         vips,
     }

@@ -4,30 +4,37 @@
 //! claim comes first because nobody may touch addresses without it; left-overs come before etcd because they need not
 //! wait for it. The links of VLANs that vipd created go last, when nothing of ours is on them any more. Stop is the election's affair ([`crate::election`]); when it says `Finish`, everything is dropped.
 
+mod auditor;
 mod claim;
 pub mod control;
 mod driver;
+mod measures;
 mod memory;
 mod release;
 pub mod reload;
+mod scrape;
 mod service;
 pub mod tell;
 mod vlans;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
 use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use auditor::Auditor;
 pub use claim::{Claim, ClaimError};
 use control::{Ask, Control, WAITING};
 use driver::Driver;
 pub use driver::End;
+use measures::Measures;
 use memory::Memory;
 pub use release::release;
 use reload::{Loaded, Reloader};
+use scrape::{Scrape, Source};
 use service::Service;
 use tell::Teller;
 use vlans::Vlans;
@@ -35,6 +42,7 @@ use vlans::Vlans;
 use crate::config::{Config, LogLevel};
 use crate::election::guards::Guards;
 use crate::election::machine::{Election, Settings};
+use crate::metrics::metrics;
 use crate::node::announce::Announcer;
 use crate::node::clock::now;
 use crate::node::conflict::Prober;
@@ -82,15 +90,22 @@ pub async fn run(config: Config, path: &Path, set_level: Option<SetLevel>) -> an
     let (wishes, wished) = watch::channel(Wishes::new());
     let ((show, views), (miss, missing)) = (watch::channel(BTreeMap::new()), watch::channel(BTreeSet::new()));
     let (keep, to_keep) = watch::channel(kept(&plan));
+    let there = kernel.there();
     let keeper = Keeper::new(kernel, to_keep.clone(), wished, report.clone(), show, miss)?;
-    let service = Service::new(keeper.pulse(), now());
+    let pulse = keeper.pulse();
+    let service = Service::new(pulse.clone(), now());
     let mut keeper = tokio::spawn(keeper.run());
     let vlans = Vlans::start(to_keep, missing);
     let (election, first) = Election::start(settings(&config), &plan, now());
     let (prober, lookout) = (Prober::new(report.clone()), Lookout::start(report));
+    let (happened, audit, page) = metrics(&config.node, VERSION, now());
+    let measures = Measures::new(happened, &plan);
+    tokio::spawn(Auditor::new(audit, measures.claims(), there)?.run());
     let (ask, asks) = mpsc::channel(WAITING);
     let reloader = Reloader::new(path, ask.clone());
-    let _control = listen(&config.runtime_dir, ask, reloader.clone());
+    let _control = listen(&config.runtime_dir, ask.clone(), reloader.clone());
+    let source = Source { asks: ask, page, outlook: etcd.outlook(), pulse, readiness: service.readiness() };
+    let _scrape = config.metrics.map(|at| Scrape::start(at, source)).transpose()?;
     let (announcer, story, teller) = (Announcer::new(), Story::default(), Teller::default());
     let node = config.node.clone();
     info!(node, version = VERSION, vips = plan.vips.len(), "vipd runs");
@@ -109,6 +124,7 @@ pub async fn run(config: Config, path: &Path, set_level: Option<SetLevel>) -> an
         service,
         story,
         teller,
+        measures,
         loaded,
         asks,
         reloader,
@@ -126,8 +142,8 @@ pub async fn run(config: Config, path: &Path, set_level: Option<SetLevel>) -> an
 
 /// Without it the VIPs are held all the same; it is said, and nobody can ask.
 fn listen(runtime_dir: &Path, asks: mpsc::Sender<Ask>, reloader: Reloader) -> Option<Control> {
-    let control = Control::start(runtime_dir, asks, reloader);
-    control.inspect_err(|e| error!("there is no control socket, so `vipd status` cannot ask: {e}")).ok()
+    let failed = |e: &io::Error| error!("there is no control socket, so `vipd status` cannot ask: {e}");
+    Control::start(runtime_dir, asks, reloader).inspect_err(failed).ok()
 }
 
 fn settings(config: &Config) -> Settings {

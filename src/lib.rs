@@ -9,7 +9,7 @@
 //! ```
 //! Three rooms: [`election`] decides and is pure; [`node`] touches, one adapter per thing outside, and decides nothing;
 //! [`daemon`] connects them. Round them: [`config`] (what the operator wrote, checked), [`plan`], [`link`] (which of this
-//! node's links is meant), [`cli`], [`moment`], [`status`] (what people and programs are told).
+//! node's links is meant), [`cli`], [`moment`], [`status`] (what people and programs are told), `metrics`.
 //!
 //! # Where to begin
 //! [`election`] tells the story and the promise; `daemon/driver.rs` is the loop; [`node::keeper`] is how an address gets
@@ -23,6 +23,8 @@ pub mod config;
 pub mod daemon;
 pub mod election;
 pub mod link;
+#[cfg(feature = "daemon")]
+pub mod metrics;
 pub mod moment;
 #[cfg(feature = "daemon")]
 pub mod node;

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use vipd::config::{ClientCertificate, Config, Etcd, Host, Refusal, Ttl, User, load, parse};
 use vipd::plan::Plan;
 
+/// What stands beside the samples and is Prometheus' own.
+const NO_CONFIG: &str = "prometheus-rules.yaml";
+
 const EXPECT: &str = "# expect: ";
 
 fn root() -> &'static Path {
@@ -25,7 +28,7 @@ fn host() -> Host {
 fn files(directory: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(root().join(directory)).unwrap();
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with(NO_CONFIG));
     files.sort();
     files
 }
@@ -57,6 +60,10 @@ fn summary(config: &Config) -> String {
     }
     if config.log_level != plain.log_level {
         lines.push(format!("logs {}", config.log_level.name()));
+    }
+    if config.metrics != plain.metrics {
+        let at = config.metrics.map_or("nowhere".into(), |at| format!("at {at}"));
+        lines.push(format!("metrics {at}"));
     }
     if config.runtime_dir != plain.runtime_dir {
         lines.push(format!("runtime directory {}", config.runtime_dir.display()));
@@ -154,11 +161,13 @@ fn the_reference_shows_the_defaults() {
     let etcd = Etcd { vips: with.etcd.vips.clone(), ..without.etcd };
     assert_eq!((with.etcd, with.lease, with.runtime_dir), (etcd, without.lease, without.runtime_dir));
     assert_eq!((with.announce, with.on_conflict), (without.announce, without.on_conflict));
+    assert_eq!(with.metrics, without.metrics);
     let etcd =
         ["endpoints:", "discover:", "tls:", "ca:", "cert:", "key:", "serverName:", "user:", "passwordFile:", "prefix:"];
     let selector = ["deviceSelector:", "physical:", "driver:", "busPath:", "permanentAddr:", "hardwareAddr:", "pciID:"];
     let announce = ["announce:", "schedule:", "refresh:", "onConflict:"];
-    let vipd = ["node:", "etcd:", "lease:", "ttl:", "margin:", "groups:", "addresses:", "runtimeDir:"];
+    let vipd =
+        ["node:", "etcd:", "lease:", "ttl:", "margin:", "groups:", "addresses:", "metrics:", "listen:", "runtimeDir:"];
     for key in vipd.iter().chain(&etcd).chain(&selector).chain(&announce) {
         assert!(text.contains(key), "{key} is not in the reference");
     }

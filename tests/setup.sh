@@ -42,6 +42,7 @@ missing_packages() {
     [ "$(id -u)" != 0 ] || has depmod || printf 'kmod '
     [ "$(id -u)" != 0 ] || has systemd-nspawn || printf 'systemd-container '
     [ "$(id -u)" != 0 ] || has mmdebstrap || printf 'mmdebstrap '
+    [ "$(id -u)" != 0 ] || has openssl || printf 'openssl '
     has pgrep || printf 'procps '
 }
 
@@ -72,16 +73,41 @@ unpack_etcd() {
     mkdir -p "$tools"
     (
         cd "$tools"
-        # A fresh machine has no package lists yet.
-        apt-get download -qq etcd-server etcd-client 2> /dev/null || {
-            as_root apt-get update -qq
-            apt-get download -qq etcd-server etcd-client
-        }
+        download etcd-server etcd-client
         for package in etcd-server_*.deb etcd-client_*.deb; do
             dpkg-deb -x "$package" .
         done
     )
     has etcd && has etcdctl
+}
+
+# download PACKAGE...: into the current directory.
+download() {
+    # A fresh machine has no package lists yet.
+    apt-get download -qq "$@" 2> /dev/null || {
+        as_root apt-get update -qq
+        apt-get download -qq "$@"
+    }
+}
+
+# promtool alone: Debian's package starts a server of its own, too.
+unpack_promtool() {
+    if has promtool; then
+        return 0
+    fi
+    if ! has apt-get; then
+        echo "setup: no promtool (the package prometheus): what it would check is skipped" >&2
+        return 1
+    fi
+    echo "setup: unpacking promtool into $tools (nothing is installed or started)"
+    mkdir -p "$tools"
+    (
+        cd "$tools"
+        download prometheus
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
+        rm prometheus_*.deb
+    )
+    has promtool
 }
 
 need_rust() {
@@ -100,6 +126,8 @@ set_up() {
     need_rust
     install_packages
     unpack_etcd
+    # What needs it is skipped, and says so.
+    unpack_promtool || true
     # What cannot be had is said there; what needs it is skipped.
     [ "$(id -u)" != 0 ] || tests/fetch || true
 }

@@ -21,6 +21,7 @@ pub async fn report(config: &Config, path: &Path, live: bool) -> ExitCode {
     println!("node       {}", config.node);
     etcd(&config.etcd);
     println!("runtime    {}", config.runtime_dir.display());
+    println!("metrics    {}", config.metrics.map_or("nowhere".into(), |at| format!("http://{at}/metrics")));
     println!("timings    {}", timings(config));
     let mut node = Node::look(&plan).await;
     for vip in &plan.vips {

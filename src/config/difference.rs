@@ -20,7 +20,7 @@ impl Config {
     /// What a change to `new` would change.
     pub fn difference(&self, new: &Self) -> Difference {
         // Every setting by its name: who adds one decides here what a reload does about it.
-        let Self { node, etcd, lease, announce, on_conflict, log_level, runtime_dir, vips: _ } = new;
+        let Self { node, etcd, lease, announce, on_conflict, metrics, log_level, runtime_dir, vips: _ } = new;
         let Etcd { endpoints, discover, tls, user, prefix, password_in_the_clear: _, vips: _ } = etcd;
         let which = |settings: &[(bool, &'static str)]| {
             settings.iter().filter(|(changed, _)| *changed).map(|(_, name)| *name).collect()
@@ -29,6 +29,7 @@ impl Config {
             needs_restart: which(&[
                 (*node != self.node, "vipd.node"),
                 (*runtime_dir != self.runtime_dir, "vipd.runtimeDir"),
+                (*metrics != self.metrics, "vipd.metrics.listen"),
                 (*prefix != self.etcd.prefix, "vipd.etcd.prefix"),
             ]),
             at_once: which(&[
@@ -64,11 +65,11 @@ mod tests {
         let bare = config("{}");
         assert_eq!(bare.difference(&bare), Difference::default());
         let all = config(
-            "{node: x, runtimeDir: /x, log: {level: debug}, onConflict: claim, announce: {refresh: false}, lease: {ttl: 8s, margin: 2s}, etcd: \
+            "{node: x, runtimeDir: /x, metrics: {listen: '127.0.0.1:1'}, log: {level: debug}, onConflict: claim, announce: {refresh: false}, lease: {ttl: 8s, margin: 2s}, etcd: \
              {prefix: x, endpoints: ['https://10.0.0.7:2379'], discover: false, tls: {ca: /ca}, user: u, passwordFile: /p}}",
         );
         let told = bare.difference(&all);
-        assert_eq!(told.needs_restart, ["vipd.node", "vipd.runtimeDir", "vipd.etcd.prefix"]);
+        assert_eq!(told.needs_restart, ["vipd.node", "vipd.runtimeDir", "vipd.metrics.listen", "vipd.etcd.prefix"]);
         assert_eq!((told.at_once.len(), told.next_session.len()), (7, 2), "{told:?}");
         assert_eq!(bare.difference(&config("{onConflict: claim}")).at_once, ["vipd.onConflict"]);
     }

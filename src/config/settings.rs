@@ -3,6 +3,7 @@
 //! Owned by `config`. Settings of a single VIP never stand in the machine config's snippet; one day they will stand
 //! here, below `vipd.vips`. Until then that key is as unknown as any other.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,14 +13,14 @@ use super::etcd::{self, Etcd};
 use super::groups::{self, Group};
 use super::raw::{Map, Node};
 use super::refusal::{Place, Problems};
-use super::{Host, Lease, LogLevel, Ttl, announce, timings};
+use super::{Host, Lease, LogLevel, Ttl, announce, metrics, timings};
 use crate::election::contender::OnConflict;
 use crate::election::timings::Schedule;
 
 /// What stands below `vipd` if nothing does.
 const RUNTIME_DIR: &str = "/run/vipd";
 /// The keys below `vipd`.
-const VIPD: [&str; 8] = ["node", "etcd", "lease", "groups", "announce", "onConflict", "log", "runtimeDir"];
+const VIPD: [&str; 9] = ["node", "etcd", "lease", "groups", "announce", "onConflict", "metrics", "log", "runtimeDir"];
 /// The keys below `vipd.etcd`.
 const ETCD: [&str; 6] = ["endpoints", "discover", "tls", "user", "passwordFile", "prefix"];
 
@@ -34,6 +35,7 @@ pub(super) struct Settings {
     pub(super) announce: Schedule,
     pub(super) on_conflict: OnConflict,
     pub(super) log_level: LogLevel,
+    pub(super) metrics: Option<SocketAddr>,
     pub(super) runtime_dir: PathBuf,
 }
 
@@ -55,6 +57,7 @@ pub(super) fn read(vipd: Option<(&Node, Place)>, host: &Host, problems: &mut Pro
         announce: announce::read(&root, problems),
         on_conflict: root.setting("onConflict", announce::on_conflict, problems).unwrap_or_default(),
         log_level: log.setting("level", log_level, problems).unwrap_or_default(),
+        metrics: metrics::read(&root, problems),
         runtime_dir: runtime_dir.unwrap_or_else(|| given_directory(&root, host, problems)),
     }
 }

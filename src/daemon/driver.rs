@@ -9,6 +9,7 @@ use tracing::{debug, error, info, trace, warn};
 
 use super::VERSION;
 use super::control::Ask;
+use super::measures::Measures;
 use super::memory::Memory;
 use super::reload::{Loaded, Reloader};
 use super::service::Service;
@@ -59,6 +60,8 @@ pub struct Driver {
     pub story: Story,
     /// What happens, in the log.
     pub teller: Teller,
+    /// What is counted.
+    pub measures: Measures,
     /// The config that holds.
     pub loaded: Loaded,
     /// What is asked over the control socket.
@@ -109,6 +112,7 @@ impl Driver {
                     None => continue,
                 },
             };
+            self.measures.event(&event);
             self.prepare(&event);
             if event == Event::Stop {
                 self.service.stopping();
@@ -116,7 +120,9 @@ impl Driver {
             trace!(?event);
             let (at, before) = (now(), counted(&election));
             let actions = election.handle(event, at);
-            trace_pair(before, counted(&election), at);
+            let after = counted(&election);
+            trace_pair(before, after, at);
+            self.measures.pair(before, after, at);
             if let Some(end) = self.carry_out(actions, at) {
                 return self.finish(end);
             }
@@ -128,6 +134,7 @@ impl Driver {
     /// Tells the service manager, and remembers for whoever asks.
     fn report(&mut self, election: &Election, at: Moment) {
         self.story.look(election, calendar_millis());
+        self.measures.round(election, self.announcer.counts());
         self.service.round(election, at);
         if self.service.wants_line(at) {
             let line = line(&self.snapshot(election, at), &time_of_day);
@@ -209,6 +216,7 @@ impl Driver {
                     }
                 }
                 Action::Tell(note) => {
+                    self.measures.note(&note);
                     self.story.note(&note, tell::why, at);
                     self.teller.tell(note, &self.plan, &self.views.borrow(), at);
                 }
@@ -252,7 +260,10 @@ impl Driver {
             return;
         }
         match self.announcer.announce(vip, link, occasion, at) {
-            Ok(frames) => debug!(vip = tell::name(&self.plan, vip), frames, ?occasion, "announced"),
+            Ok(frames) => {
+                self.measures.announced(vip);
+                debug!(vip = tell::name(&self.plan, vip), frames, ?occasion, "announced");
+            }
             Err(e) => warn!(vip = tell::name(&self.plan, vip), "cannot announce: {}", chain(&e)),
         }
     }

@@ -225,6 +225,7 @@ impl Driver {
 
     fn apply(&mut self, new: Config, vips: Difference) -> Event {
         (self.plan, self.loaded.free) = (vips.plan, vips.free);
+        self.measures.adopt(&self.plan);
         self.loaded.kept.send_replace(kept(&self.plan));
         let told = &mut self.loaded.told;
         (told.loaded_at, told.refused) = (calendar_millis(), None);
@@ -250,6 +251,7 @@ impl Driver {
     pub(super) fn forget(&mut self, vip: VipId) {
         info!(vip = super::tell::name(&self.plan, vip), "given back: it was taken out of the config");
         self.plan.forget(vip);
+        self.measures.adopt(&self.plan);
         self.loaded.kept.send_replace(kept(&self.plan));
         self.wishes.send_if_modified(|wishes| wishes.remove(&vip).is_some());
         self.announcer.forget(vip);

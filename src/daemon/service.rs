@@ -6,6 +6,8 @@
 //! unit's clean-up takes the addresses off. A thread of its own does the saying, because a service manager that does not
 //! listen must not hold up the loop.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -22,8 +24,6 @@ use crate::node::keeper::Pulse;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often the status line may change.
 const EVERY: Duration = Duration::from_millis(250);
-/// A keeper that has had no answer from the kernel for so long is dead.
-const KEEPER_DEAD: Duration = Duration::from_secs(15);
 /// The kernel takes an address off 1.05 s after its end at the latest.
 const OVERDUE: Duration = Duration::from_secs(3);
 
@@ -38,11 +38,40 @@ enum Word {
     Stopping,
 }
 
+const BEGINNING: u8 = 0;
+const READY: u8 = 1;
+const STOPPING: u8 = 2;
+
+/// Whether the daemon is ready, as the service manager was told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Readiness(Arc<AtomicU8>);
+
+impl Readiness {
+    pub(super) fn become_ready(&self) {
+        // Not when it is stopping already.
+        let _stops = self.0.compare_exchange(BEGINNING, READY, Relaxed, Relaxed);
+    }
+
+    pub(super) fn stop(&self) {
+        self.0.store(STOPPING, Relaxed);
+    }
+
+    /// What it lacks.
+    pub(super) fn lack(&self) -> Option<&'static str> {
+        match self.0.load(Relaxed) {
+            BEGINNING => Some("etcd has not answered yet"),
+            STOPPING => Some("the daemon is stopping"),
+            _ => None,
+        }
+    }
+}
+
 /// What was said.
 pub(super) struct Service {
     words: SyncSender<Word>,
     start: Moment,
     ready: bool,
+    readiness: Readiness,
     line: String,
     said_at: Option<Moment>,
     /// How often to say that all is well, if somebody wants to know.
@@ -63,6 +92,7 @@ impl Service {
             words,
             start: now,
             ready: false,
+            readiness: Readiness::default(),
             line: String::new(),
             said_at: None,
             alive_every,
@@ -70,6 +100,11 @@ impl Service {
             ill: false,
             pulse,
         }
+    }
+
+    /// What others may know of that.
+    pub(super) fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
     /// When it has something to say although nothing happens.
@@ -97,6 +132,7 @@ impl Service {
     pub(super) fn round(&mut self, election: &Election, now: Moment) {
         if !self.ready && (election.picture().is_known() || now >= self.start + PATIENCE) {
             self.ready = true;
+            self.readiness.become_ready();
             self.say(Word::Ready);
         }
         let due = self.alive_every.is_some_and(|every| self.alive_at.is_none_or(|at| now >= at + every));
@@ -115,6 +151,7 @@ impl Service {
 
     /// The end begins.
     pub(super) fn stopping(&self) {
+        self.readiness.stop();
         self.say(Word::Stopping);
     }
 
@@ -125,7 +162,7 @@ impl Service {
     }
 
     fn illness(&self, election: &Election, now: Moment) -> Option<&'static str> {
-        if now.since(self.pulse.last()) > KEEPER_DEAD {
+        if self.pulse.is_dead(now) {
             return Some("the kernel does not answer the keeper of addresses");
         }
         let overdue = match election.session() {

@@ -10,6 +10,7 @@
 //!   · [`home`]: back to this node's own · [`follow`]: another config · [`check`](mod@check), [`trial`](mod@trial): what `vipd check` asks of them
 //! - [`renewals`], [`requests`], [`renewer`]: counted pairs · [`picture`]: read all, watch, again after any break
 //! - [`grant`], [`orders`], [`release`](mod@release): the rest · [`answer`], [`failure`], [`pace`]: words
+//! - [`tally`], [`outlook`]: what metrics tell of all that
 
 mod answer;
 mod check;
@@ -26,6 +27,7 @@ mod line;
 mod login;
 mod members;
 mod orders;
+mod outlook;
 mod pace;
 mod picture;
 mod pin;
@@ -35,6 +37,7 @@ mod renewer;
 mod requests;
 mod roster;
 mod spares;
+mod tally;
 mod tls;
 mod trial;
 mod trouble;
@@ -52,8 +55,10 @@ pub use self::check::check;
 pub use self::failure::Failure;
 pub use self::grant::auto_ttl;
 use self::members::Members;
+pub use self::outlook::{Certificate, Outlook};
 use self::pace::Told;
 pub use self::release::{Release, release};
+pub use self::tally::Tally;
 pub use self::trial::{Trial, trial};
 use crate::config;
 use crate::election::action::Action;
@@ -87,6 +92,7 @@ struct Shared {
     /// Leases that are being revoked.
     revoking: Mutex<BTreeSet<LeaseId>>,
     failing: Told,
+    tally: Tally,
 }
 
 impl Shared {
@@ -131,6 +137,7 @@ impl Etcd {
             ttl_ms: AtomicU64::new(u64::try_from(USUAL_TTL.as_millis()).unwrap_or(u64::MAX)),
             revoking: Mutex::default(),
             failing: Told::every(TELL),
+            tally: Tally::default(),
         });
         let mut tasks = JoinSet::new();
         for keeper in shared.members.keepers() {
@@ -195,6 +202,11 @@ impl Etcd {
         let (shared, who) =
             (Arc::clone(&self.shared), release::Who { node: node.to_owned(), version: version.to_owned() });
         self.tasks.spawn(async move { release::in_background(&shared, old, &who).await });
+    }
+
+    /// What can be seen of it from outside.
+    pub fn outlook(&self) -> Outlook {
+        Outlook::new(&self.shared)
     }
 
     fn supersede_record(&self, newer: Option<AbortHandle>) {

@@ -1,7 +1,9 @@
 //! Both hands on the kernel, one that asks and one that writes, and what is known about its marks.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::netlink::{Address, Marks, Netlink};
@@ -36,6 +38,8 @@ pub struct Kernel {
     netlink: Netlink,
     putter: Putter,
     marks: Marks,
+    /// What was there at the last look, of all that was ever looked for, whoever put it.
+    there: watch::Sender<BTreeSet<IpAddr>>,
 }
 
 impl Kernel {
@@ -49,7 +53,7 @@ impl Kernel {
 
     /// From its hands.
     pub fn with(netlink: Netlink, putter: Putter) -> Self {
-        Self { netlink, putter, marks: Marks::Unknown }
+        Self { netlink, putter, marks: Marks::Unknown, there: watch::Sender::default() }
     }
 
     /// All links.
@@ -85,8 +89,21 @@ impl Kernel {
         let mut all = self.netlink.all_addresses(ips).await?;
         self.marks = all.iter().fold(self.marks, |marks, a| marks.learn(a));
         all.retain(|a| ips.contains(&a.ip));
+        self.there.send_if_modified(|there| {
+            let change = |ip: &IpAddr| match all.iter().any(|a| a.ip == *ip) {
+                true => there.insert(*ip),
+                false => there.remove(ip),
+            };
+            ips.iter().map(change).fold(false, |any, changed| any | changed)
+        });
         let (ours, foreign) = all.into_iter().partition(|a| self.is_ours(a));
         Ok(Seen { ours, foreign })
+    }
+
+    /// Which of the addresses that were ever looked for are there, as the last look at each found it. For whoever holds
+    /// that against what the election says.
+    pub fn there(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
+        self.there.subscribe()
     }
 
     /// Whether an address that is one of ours to put was put by us.

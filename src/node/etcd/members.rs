@@ -11,11 +11,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::connect::Link;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Held};
 use super::failure::Failure;
 use super::line::{Line, Who};
 use super::pin::Pin;
 use super::roster::Reach;
+use super::tls::Expiry;
 use super::{discover, home, spares, version};
 use crate::config;
 
@@ -104,6 +105,14 @@ impl Members {
     /// A lease ends so long after its last renewal.
     pub(super) fn learn_ttl(&self, ttl: Duration) {
         self.pin.learn_ttl(ttl);
+    }
+
+    /// When what connections are made with ends.
+    pub(super) fn own_expiries(&self) -> Vec<Expiry> {
+        match &*self.credentials.subscribe().borrow() {
+            Held::Ready(access) => access.identity.iter().flat_map(|identity| identity.expiries.clone()).collect(),
+            Held::Reading | Held::Lacking(_) => Vec::new(),
+        }
     }
 
     /// Returns when a connection came about or broke since the last time.

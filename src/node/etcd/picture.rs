@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::connect::Link;
 use super::failure::Failure;
 use super::pace::{Backoff, Told};
+use super::tally::{Broken, Tally};
 use super::{Shared, TELL, answer};
 use crate::election::event::Event;
 
@@ -41,6 +42,18 @@ struct Rounds {
     /// Reads that failed since the last good one.
     failures: usize,
     unreachable: Told,
+}
+
+/// A watch that is to be counted when it ends, also by being dropped because another member is asked first.
+struct Watching<'a> {
+    tally: &'a Tally,
+    why: Broken,
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.tally.watch(self.why);
+    }
 }
 
 /// Tells the picture, for ever.
@@ -94,12 +107,19 @@ impl Rounds {
         };
         let since = Instant::now();
         let line = self.shared.members.line(member);
+        let mut watching = Watching { tally: &self.shared.tally, why: Broken::Left };
         let replaced = line.moved_on_from(link.id);
         let end = tokio::select! {
             end = self.watch(member, link, revision) => end,
             () = self.again.notified() => End::Ordered,
             // The old connection shall end.
             () = replaced => End::Left,
+        };
+        watching.why = match end {
+            End::Ordered => Broken::Ordered,
+            End::Left => Broken::Left,
+            End::Compacted => Broken::Compacted,
+            End::Failed(_) => Broken::Failed,
         };
         if since.elapsed() >= GOOD_LIFE {
             self.backoff.reset();

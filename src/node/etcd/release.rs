@@ -58,6 +58,7 @@ pub async fn release(config: &config::Etcd, old: LeaseId, node: &str, version: &
         ttl_ms: AtomicU64::new(0),
         revoking: Default::default(),
         failing: Told::every(TELL),
+        tally: super::Tally::default(),
     };
     let mut keepers = JoinSet::new();
     for keeper in Arc::clone(&shared.members).keepers() {

@@ -106,6 +106,7 @@ impl Renewals {
     fn late(&mut self) {
         for member in self.requests.take_late(Instant::now()) {
             self.shared.members.line(member).late();
+            self.shared.tally.late();
         }
         self.ask_next();
     }
@@ -114,6 +115,9 @@ impl Renewals {
         let member = back.renewer.member;
         self.requests.came_back(member, back.sent);
         self.idle.insert(member, back.renewer);
+        if let Err(failure) = &back.result {
+            self.shared.tally.renewal(failure);
+        }
         match back.result {
             Ok(pair) => {
                 tracing::trace!(member = %self.shared.members.line(member).url, took = ?back.took, "renewed");

@@ -9,6 +9,9 @@ use crate::moment::Moment;
 /// How often the kernel is asked, at the least.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// A keeper that has had no answer for so long is dead.
+const DEAD: Duration = Duration::from_secs(15);
+
 /// When the keeper last had an answer, and when it last tried.
 #[derive(Clone, Debug)]
 pub struct Pulse {
@@ -21,9 +24,20 @@ impl Pulse {
         Self { last: Arc::new(AtomicI64::new(now.as_nanos())), tried: now }
     }
 
+    /// Of a keeper that had its last answer then.
+    #[cfg(test)]
+    pub(crate) fn for_test(last: Moment) -> Self {
+        Self::new(last)
+    }
+
     /// When it last had an answer.
     pub fn last(&self) -> Moment {
         Moment::from_nanos(self.last.load(Relaxed))
+    }
+
+    /// Whether the keeper has had no answer for so long that it is as good as dead.
+    pub fn is_dead(&self, now: Moment) -> bool {
+        now.since(self.last()) > DEAD
     }
 
     pub(super) fn next(&self) -> Moment {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::scenario::{Context, Scenario};
-use crate::{demo, enter, runner, scenarios, soak, visit, vm};
+use crate::{demo, enter, runner, scenarios, soak, visit, vm, watch};
 
 /// A small cluster in namespaces, in which vipd is tried, measured and shown.
 #[derive(Parser)]
@@ -54,6 +54,8 @@ enum Command {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Tell what a client misses of a VIP on nodes that are not the lab's: a line for each line of the standard input
+    Watch(watch::Wishes),
     #[command(hide = true)]
     Enter {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -149,6 +151,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             None,
         )?)),
         Command::Shell { name, command } => visit::open(name.as_deref(), &command),
+        Command::Watch(wishes) => watch::run(&wishes).map(|()| ExitCode::SUCCESS),
         Command::Enter { args } => Ok(code(enter::enter(&args)?)),
         Command::Inside { dir, task } => Ok(code(inside(dir, task))),
         Command::Janitor { dir } => {

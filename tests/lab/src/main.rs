@@ -8,7 +8,8 @@
 //! the VIP, when) · [`probe`] (what a client saw) · [`keys`] (what etcd said) · [`pairs`] (what the
 //! fence rests on) · [`faults`], [`disk`] and [`proxy`] (what
 //! is done to it) · [`measure`] (one fault or a whole course, its figures) · [`scenario`] and [`scenarios`] · [`rows`]
-//! (the table of a run) · [`vm`] (a node that is a machine of its own) · [`soak`] · [`demo`].
+//! (the table of a run) · [`vm`] (a node that is a machine of its own) · [`watch`]
+//! (measuring for somebody else) · [`soak`] · [`demo`].
 
 mod arp;
 mod chance;
@@ -40,6 +41,7 @@ mod timeline;
 mod urgent;
 mod visit;
 mod vm;
+mod watch;
 mod world;
 
 use std::process::ExitCode;

@@ -23,10 +23,15 @@ impl NetNs {
     /// Makes it, with its loopback up, under `/run/netns` (the lab's own `/run`), so that `ip -n NAME` finds it.
     pub(crate) fn create(name: &str) -> Result<Self> {
         shell::run(&format!("ip netns add {name}"))?;
-        let file = File::open(format!("/run/netns/{name}")).with_context(|| format!("open namespace {name}"))?;
-        let made = Self { name: name.to_owned(), file: Arc::new(file) };
+        let made = Self::open(name)?;
         made.ip("link set lo up")?;
         Ok(made)
+    }
+
+    /// One that somebody has made under `/run/netns`.
+    pub(crate) fn open(name: &str) -> Result<Self> {
+        let file = File::open(format!("/run/netns/{name}")).with_context(|| format!("open namespace {name}"))?;
+        Ok(Self { name: name.to_owned(), file: Arc::new(file) })
     }
 
     /// Runs `work` on a thread that stands in this namespace, and waits for it.

@@ -159,7 +159,7 @@ fn code(status: ExitStatus) -> i32 {
 /// Inside a lab: does the scenario and says how it went.
 pub(crate) fn scenario(name: &str, context: &Context) -> i32 {
     let Some(scenario) = scenarios::named(name) else { return 2 };
-    match (scenario.run)(context) {
+    match (scenario.run)(context).and_then(|()| context.nothing_was_wrong(scenario)) {
         Ok(()) => {
             context.say("ok");
             0

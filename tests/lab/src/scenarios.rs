@@ -24,6 +24,7 @@ mod many;
 mod meddling;
 mod moves;
 mod reload;
+mod scraped;
 mod shapes;
 mod silence;
 mod told;
@@ -270,6 +271,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "status",
         about: "`vipd status` names the same holder on all nodes soon after a move; junk at its socket changes nothing",
         run: told::status,
+    },
+    Scenario {
+        name: "scraped",
+        about: "metrics tell of a loss, a repair and an address put by hand, each by its name; a flood of scrapes delays nothing",
+        run: scraped::scraped,
     },
     Scenario {
         name: "check-live",

@@ -32,6 +32,7 @@ pub(crate) use self::node::Node;
 pub(crate) use self::options::{Known, Options, Security, TTL, VIP, VIP6, Vip};
 pub(crate) use self::paths::Cut;
 pub(crate) use self::service::Service;
+pub(crate) use self::trouble::scrape;
 use crate::clock::{self, millis};
 use crate::faults::Who;
 use crate::keys::{Ctl, Keys};

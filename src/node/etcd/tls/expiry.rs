@@ -19,6 +19,10 @@ const VERY_SOON: Duration = DAY.saturating_mul(2);
 /// When one certificate begins and ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Expiry {
+    /// `client`, `authority` or `member`.
+    pub(crate) kind: &'static str,
+    /// The file it was read from; empty: a member showed it.
+    pub(crate) of: String,
     /// Whose it is, for people.
     what: String,
     begins: Time,
@@ -39,6 +43,11 @@ pub(crate) enum Urgency {
 }
 
 impl Expiry {
+    /// When it ends, since 1970.
+    pub(crate) fn ends(&self) -> Duration {
+        self.ends.to_unix_duration()
+    }
+
     /// How urgent it is at this time of the calendar (since 1970), and one line about it.
     pub(crate) fn at(&self, calendar: Duration) -> (Urgency, String) {
         let (begins, ends) = (self.begins.to_unix_duration(), self.ends.to_unix_duration());
@@ -71,24 +80,24 @@ fn days(left: Duration) -> String {
 
 /// This client's certificate: the first of its chain.
 pub(super) fn of_certificate(path: &Path, chain: &[CertificateDer<'static>]) -> Option<Expiry> {
-    expiry(format!("{}: the client certificate", shown(path)), chain.first()?)
+    expiry("client", path, format!("{}: the client certificate", shown(path)), chain.first()?)
 }
 
 /// The certificate that a member showed: the first of its chain.
 pub(in super::super) fn of_member(chain: &[CertificateDer<'_>]) -> Option<Expiry> {
-    expiry("the certificate of this member of etcd".into(), chain.first()?)
+    expiry("member", Path::new(""), "the certificate of this member of etcd".into(), chain.first()?)
 }
 
 /// A bundle lasts as long as the certificate in it that lasts longest: old ones stay in it during a rollover.
 pub(super) fn of_authorities(path: &Path, authorities: &[CertificateDer<'static>]) -> Option<Expiry> {
     let all = authorities
         .iter()
-        .filter_map(|certificate| expiry(format!("{}: the CA certificate", shown(path)), certificate));
+        .filter_map(|cert| expiry("authority", path, format!("{}: the CA certificate", shown(path)), cert));
     all.max_by_key(|expiry| expiry.ends.to_unix_duration())
 }
 
 /// What this reader cannot read, rustls may; then nothing is known of its end.
-fn expiry(what: String, certificate: &CertificateDer<'_>) -> Option<Expiry> {
+fn expiry(kind: &'static str, path: &Path, what: String, certificate: &CertificateDer<'_>) -> Option<Expiry> {
     let validity = Certificate::from_der(certificate).ok()?.tbs_certificate.validity;
-    Some(Expiry { what, begins: validity.not_before, ends: validity.not_after })
+    Some(Expiry { kind, of: path.display().to_string(), what, begins: validity.not_before, ends: validity.not_after })
 }

@@ -1,15 +1,20 @@
 //! More that can be done to a node than one fault: its links made and unmade, its orders held back, its disk stalled.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{World, wiring};
+use super::{World, http, wiring};
 use crate::clock;
 use crate::disk::Stall;
+use crate::netns::NetNs;
 use crate::shell;
 use crate::timeline::NodeIndex;
+
+/// Where a daemon tells its metrics if its config says nothing of it.
+const METRICS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9815));
 
 /// How a `vipd release` went.
 pub(crate) struct Released {
@@ -19,6 +24,11 @@ pub(crate) struct Released {
     pub(crate) said: String,
     /// How long it took.
     pub(crate) took: Duration,
+}
+
+/// What the daemon in a namespace answers over HTTP, its head and all.
+pub(crate) fn scrape(ns: &NetNs, path: &str) -> Result<String> {
+    ns.run(|| http::get(METRICS, path).with_context(|| format!("GET {path} in {}", ns.name())))
 }
 
 impl World {
@@ -48,6 +58,11 @@ impl World {
         status.args(["status", "--json", "--config"]).arg(&node.config);
         let answer = node.ns.run(|| status.output().context("start `vipd status`"))?;
         Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+    }
+
+    /// What a node's daemon answers over HTTP, its head and all.
+    pub(crate) fn asked(&self, node: NodeIndex, path: &str) -> Result<String> {
+        scrape(&self.nodes[node].ns, path)
     }
 
     /// Deletes a link of a node, whatever hangs on it.
