@@ -53,7 +53,7 @@ pub(super) struct OfCertificate {
 }
 
 /// All reasons to let go, as [`reason`] gives them.
-pub(super) const REASONS: [&str; 15] = [
+pub(super) const REASONS: [&str; 16] = [
     "stopping",
     "removed",
     "key_gone",
