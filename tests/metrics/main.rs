@@ -52,7 +52,14 @@ fn page() -> String {
         moves: Vec::new(),
     };
     let etcd = Session::Live { lease: "a".into(), ttl_ms: 5000, fence_left_ms: 3456, proven_ms_ago: Some(344) };
-    let status = Status { format: 1, node: "cp-1".into(), version: "1.2.3".into(), etcd, vips: vec![vip] };
+    let status = Status {
+        format: 1,
+        node: "cp-1".into(),
+        version: "1.2.3".into(),
+        etcd,
+        config: Default::default(),
+        vips: vec![vip],
+    };
     let ends = Duration::from_secs(1_800_000_000);
     let certificates = [("client", "/etc/vipd/client.crt"), ("member", "https://127.0.0.1:2379")];
     let certificates = certificates.map(|(kind, of)| Certificate { kind, of: of.into(), ends });
