@@ -78,7 +78,7 @@ enum Command {
     /// link changed, is handed over in order first: address off, then its key; one that changed or is new then stands in
     /// the queue like at a start. What holds at once: announce, onConflict, etcd's endpoints, discover, tls, user and
     /// passwordFile (the session goes on), log.level (but --log-level and VIPD_LOG of the daemon win). lease.ttl and
-    /// lease.margin hold from the next session on, and `vipd status` says so. node, runtimeDir and etcd.prefix need a
+    /// lease.margin hold from the next session on, and `vipd status` says so. node, runtimeDir, metrics and etcd.prefix need a
     /// restart: a file in which they changed is refused.
     ///
     /// The file is the one that the daemon was started with. If anything in it is wrong, or needs a restart, nothing at all

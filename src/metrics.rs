@@ -22,6 +22,7 @@ pub use page::{Facts, Page};
 
 use crate::moment::Moment;
 use labels::Build;
+pub use labels::reason;
 
 /// All hands of one daemon, which starts now.
 pub fn metrics(node: &str, version: &str, now: Moment) -> (Happened, Audit, Page) {

@@ -7,6 +7,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::election::action::{Cause, Note};
 use crate::election::event::{Answer, VipId};
+use crate::metrics::reason;
 use crate::moment::Moment;
 use crate::node::keeper::{LinkState, LinkStates};
 use crate::plan::{Plan, PlannedVip};
@@ -150,7 +151,7 @@ fn tell(note: Note, lasted: Option<u64>, plan: &Plan, links: &LinkStates) {
             );
         }
         Note::LeftQueue { vip, cause } => {
-            info!(vip = name(plan, vip), state = "aside", "leaves the queue: {}", why(&cause));
+            info!(vip = name(plan, vip), state = "aside", reason = reason(&cause), "leaves the queue: {}", why(&cause));
         }
         Note::SteppedBack { vip } => info!(vip = name(plan, vip), state = "aside", "the VIP is free for others"),
         Note::Repaired { vip, times } => {
@@ -176,17 +177,19 @@ fn session(note: Note) {
     match note {
         Note::SessionBegan { lease, ttl_ms, margin_ms } => info!(%lease, ttl_ms, margin_ms, "a session began"),
         Note::SessionEnded { lease, cause: cause @ Cause::NoKernelWord } => {
-            error!(%lease, "the session ends, its lease is left to run out: {}", why(&cause));
+            error!(%lease, reason = reason(&cause), "the session ends, its lease is left to run out: {}", why(&cause));
         }
-        Note::SessionEnded { lease, cause } => warn!(%lease, "the session ended: {}", why(&cause)),
+        Note::SessionEnded { lease, cause } => {
+            warn!(%lease, reason = reason(&cause), "the session ended: {}", why(&cause))
+        }
         _ => {}
     }
 }
 
 fn let_go(vip: &str, cause: &Cause, kept_place: bool, held_ms: Option<u64>) {
-    let (why, state) = (why(cause), if kept_place { "paused" } else { "letsGo" });
+    let (why, reason, state) = (why(cause), reason(cause), if kept_place { "paused" } else { "letsGo" });
     match cause {
-        Cause::Stopping | Cause::Removed => info!(vip, state, held_ms, "lets go of the VIP: {why}"),
+        Cause::Stopping | Cause::Removed => info!(vip, state, reason, held_ms, "lets go of the VIP: {why}"),
         Cause::KeyGone
         | Cause::LeaseLost
         | Cause::Fenced
@@ -194,9 +197,9 @@ fn let_go(vip: &str, cause: &Cause, kept_place: bool, held_ms: Option<u64>) {
         | Cause::Fruitless
         | Cause::AnotherHistory
         | Cause::InTheWay
-        | Cause::Unwanted => warn!(vip, state, held_ms, "lets go of the VIP: {why}"),
+        | Cause::Unwanted => warn!(vip, state, reason, held_ms, "lets go of the VIP: {why}"),
         Cause::PutFailed(_) | Cause::NotOurs(_) | Cause::Fought | Cause::Answered(_) | Cause::NoKernelWord => {
-            error!(vip, state, held_ms, "lets go of the VIP: {why}");
+            error!(vip, state, reason, held_ms, "lets go of the VIP: {why}");
         }
     }
 }

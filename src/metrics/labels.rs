@@ -73,7 +73,7 @@ pub(super) const REASONS: [&str; 16] = [
 ];
 
 /// A cause in a word.
-pub(super) fn reason(cause: &Cause) -> &'static str {
+pub fn reason(cause: &Cause) -> &'static str {
     match cause {
         Cause::Stopping => "stopping",
         Cause::Removed => "removed",
