@@ -13,7 +13,7 @@ use vipd::metrics::{Facts, metrics};
 use vipd::moment::Moment;
 use vipd::node::etcd::{Certificate, Tally};
 use vipd::plan::Plan;
-use vipd::status::{Config, Candidate, Here, Session, Status, Vip};
+use vipd::status::{Candidate, Config, Here, Session, Status, Vip};
 
 const SNIPPET: &str = "machine: {network: {interfaces: [{interface: eth0, vip: {ip: 10.0.0.1}}]}}";
 
@@ -52,7 +52,14 @@ fn page() -> String {
         moves: Vec::new(),
     };
     let etcd = Session::Live { lease: "a".into(), ttl_ms: 5000, fence_left_ms: 3456, proven_ms_ago: Some(344) };
-    let status = Status { format: 1, node: "cp-1".into(), version: "1.2.3".into(), etcd, config: Config::default(), vips: vec![vip] };
+    let status = Status {
+        format: 1,
+        node: "cp-1".into(),
+        version: "1.2.3".into(),
+        etcd,
+        config: Config::default(),
+        vips: vec![vip],
+    };
     let ends = Duration::from_secs(1_800_000_000);
     let certificates = [("client", "/etc/vipd/client.crt"), ("member", "https://127.0.0.1:2379")];
     let certificates = certificates.map(|(kind, of)| Certificate { kind, of: of.into(), ends });
