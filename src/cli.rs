@@ -12,11 +12,15 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, LogLevel};
+use crate::config::{self, Config, Host, LogLevel};
 use crate::daemon;
+use crate::moment::Moment;
+use crate::node::clock::now;
 
 /// sysexits.h: something was found in an unconfigured or misconfigured state.
 const EX_CONFIG: u8 = 78;
+/// The least from the start to an end that was no order, under a service manager.
+const REST: Duration = Duration::from_secs(1);
 
 const AFTER: &str = "\
 One vipd runs on every control-plane node. They elect one of themselves through the etcd that is already there, and
@@ -112,7 +116,7 @@ struct ConfigFile {
     config: PathBuf,
 }
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Clone)]
 struct LogArgs {
     /// How log lines look
     #[arg(long, value_enum, default_value_t = log::Format::Auto)]
@@ -123,41 +127,55 @@ struct LogArgs {
     log_level: Option<String>,
 }
 
+impl LogArgs {
+    /// For who ends at once: the journal finds the unit of an entry by its process, which may be gone by then.
+    fn to_stderr(&self) -> Self {
+        let log_format = match self.log_format {
+            log::Format::Auto => log::Format::Text,
+            asked => asked,
+        };
+        Self { log_format, ..self.clone() }
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
-    if let Command::Reload { config, json } = &command {
-        return reload::report(&config.config, *json).unwrap_or_else(|e| failed(&e));
-    }
-    let (Command::Run { config, .. }
-    | Command::Reload { config, .. }
-    | Command::Release { config, .. }
-    | Command::Status { config, .. }
-    | Command::Check { config, .. }) = &command;
-    let checked = match load(&config.config) {
-        Ok(checked) => checked,
-        Err(code) => return code,
+    let done = match &command {
+        Command::Run { log, config } => {
+            load(&config.config).map(|checked| logged(log, checked.log_level, |set| run(checked, &config.config, set)))
+        }
+        Command::Reload { config, json } => Ok(reload::report(&config.config, *json).unwrap_or_else(|e| failed(&e))),
+        Command::Release { log, timeout, config } => match load(&config.config) {
+            Ok(checked) => {
+                let bound = Duration::from_secs(*timeout);
+                Ok(logged(&log.to_stderr(), checked.log_level, |_| release(&checked, bound)))
+            }
+            // The daemon ran beside it: what it put must go all the same.
+            Err(code) => {
+                logged(&log.to_stderr(), LogLevel::default(), |_| take_off());
+                Err(code)
+            }
+        },
+        Command::Status { config, how } => match ask::find_socket(&config.config) {
+            Ok(socket) => Ok(status::report(&socket, how).unwrap_or_else(|e| failed(&e))),
+            Err(refusal) => Err(refused(&config.config, &refusal)),
+        },
+        Command::Check { config, live } => load(&config.config)
+            .map(|checked| in_runtime(check::report(&checked, &config.config, *live)).unwrap_or_else(|e| failed(&e))),
     };
-    match &command {
-        Command::Run { log, config } => logged(log, checked.log_level, |set| run(checked, &config.config, set)),
-        Command::Reload { .. } => ExitCode::SUCCESS, // it has returned above, before any file was read
-        Command::Release { log, timeout, .. } => {
-            logged(log, checked.log_level, |_| release(&checked, Duration::from_secs(*timeout)))
-        }
-        Command::Status { how, .. } => status::report(&checked, how).unwrap_or_else(|e| failed(&e)),
-        Command::Check { config, live } => {
-            in_runtime(check::report(&checked, &config.config, *live)).unwrap_or_else(|e| failed(&e))
-        }
-    }
+    done.unwrap_or_else(|code| code)
 }
 
 /// All commands load with the same code, and refuse with the same words.
 fn load(path: &Path) -> Result<Config, ExitCode> {
-    config::load(path).map_err(|refusal| {
-        eprintln!("vipd: {} is refused; nothing was changed:", path.display());
-        eprintln!("{refusal}");
-        ExitCode::from(EX_CONFIG)
-    })
+    config::load(path).map_err(|refusal| refused(path, &refusal))
+}
+
+fn refused(path: &Path, refusal: &config::Refusal) -> ExitCode {
+    eprintln!("vipd: {} is refused; nothing was changed:", path.display());
+    eprintln!("{refusal}");
+    ExitCode::from(EX_CONFIG)
 }
 
 /// The command line, or the environment, wins over the config, also when that changes.
@@ -173,6 +191,7 @@ fn logged(log: &LogArgs, configured: LogLevel, work: impl FnOnce(Option<daemon::
 }
 
 fn run(config: Config, path: &Path, set_level: Option<daemon::SetLevel>) -> ExitCode {
+    let start = now();
     match in_runtime(daemon::run(config, path, set_level)).and_then(|end| end) {
         Ok(daemon::End::Clean) => tracing::info!("ended; all is given back"),
         Ok(daemon::End::Unfinished) => {
@@ -180,10 +199,19 @@ fn run(config: Config, path: &Path, set_level: Option<daemon::SetLevel>) -> Exit
         }
         Err(e) => {
             tracing::error!("ended: {e:#}");
+            rest(start);
             return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS
+}
+
+/// The unit starts a daemon anew at once, for the sake of those that were killed. A start that failed would fail again, many
+/// times a second, so it ends a moment later.
+fn rest(start: Moment) {
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        std::thread::sleep(REST.saturating_sub(now().since(start)));
+    }
 }
 
 fn release(config: &Config, bound: Duration) -> ExitCode {
@@ -191,6 +219,18 @@ fn release(config: &Config, bound: Duration) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("nothing was released in etcd: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What can be done without a config: the addresses that the daemon remembered.
+fn take_off() -> ExitCode {
+    let runtime_dir = config::usual_runtime_dir(&Host::this());
+    match in_runtime(daemon::take_off(&runtime_dir)).and_then(|end| end) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("addresses may be left here: {e:#}");
             ExitCode::FAILURE
         }
     }

@@ -32,7 +32,7 @@ use driver::Driver;
 pub use driver::End;
 use measures::Measures;
 use memory::Memory;
-pub use release::release;
+pub use release::{release, take_off};
 use reload::{Loaded, Reloader};
 use scrape::{Scrape, Source};
 use service::Service;

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::EX_CONFIG;
-use crate::config::{self, Host};
-use crate::daemon::control::{self, Answer, Request};
+use crate::daemon::control::{Answer, Request};
 use crate::daemon::reload::{Refused, Reloaded};
 
 /// Asks and prints; the exit code tells whether the file was applied.
@@ -44,16 +43,10 @@ fn in_words(done: &Reloaded) -> String {
 }
 
 /// The daemon's own check counts, so a file that is refused here is put to it all the same: its log and its status must
-/// have it. Where the daemon is, a refused file does not tell; it is mostly where it would be without one.
+/// have it.
 fn find_socket(path: &Path) -> Result<PathBuf, Refused> {
-    let refusal = match config::load(path) {
-        Ok(config) => return Ok(control::path(&config.runtime_dir)),
-        Err(refusal) => refusal,
-    };
-    let usual = control::path(&config::usual_runtime_dir(&Host::this()));
-    if usual.exists() {
-        return Ok(usual);
-    }
-    let lines = refusal.problems().iter().map(ToString::to_string).collect();
-    Err(Refused { file: path.display().to_string(), lines })
+    super::ask::find_socket(path).map_err(|refusal| Refused {
+        file: path.display().to_string(),
+        lines: refusal.problems().iter().map(ToString::to_string).collect(),
+    })
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::config::Config;
-use crate::daemon::control::{self, Answer, Request};
+use crate::daemon::control::{Answer, Request};
 use crate::node::clock::time_of_day;
 use crate::status::{Health, Status, page};
 
@@ -29,10 +28,9 @@ pub(super) struct How {
 }
 
 /// Asks and prints; the exit code tells the health.
-pub(super) fn report(config: &Config, how: &How) -> anyhow::Result<ExitCode> {
-    let socket = control::path(&config.runtime_dir);
+pub(super) fn report(socket: &Path, how: &How) -> anyhow::Result<ExitCode> {
     loop {
-        let status = ask(&socket)?;
+        let status = ask(socket)?;
         print(&status, how)?;
         if !how.watch {
             return Ok(code(status.health()));

@@ -1,6 +1,7 @@
 //! The loop's hand on the metrics: what passes by is counted, and what the election says now is shown to the auditor.
 //!
-//! Nothing here waits, and nothing takes a lock that a scrape holds.
+//! Nothing here waits, and nothing takes a lock that a scrape holds, but when a VIP comes or goes: then for as long as one
+//! metric is written down.
 
 use tokio::sync::watch;
 

@@ -3,6 +3,7 @@
 //! The same order as always: addresses off, the kernel's word, then etcd with the owner's word. The links of VLANs that
 //! the daemon created go last. Beside a living daemon it is refused. Without etcd the addresses go all the same, and the lease ends by itself.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -41,6 +42,22 @@ pub async fn release(config: &Config, bound: Duration) -> anyhow::Result<()> {
     control::forget(&config.runtime_dir);
     // Last: nobody waits for it.
     vlans::remove_all(&ours).await;
+    Ok(())
+}
+
+/// Takes off what a dead daemon left, as far as it remembered; for a unit whose config is refused by now. Its leases end by
+/// themselves: where etcd is, nobody knows.
+///
+/// # Errors
+/// When a daemon lives here, or the kernel does not confirm that the addresses are off.
+pub async fn take_off(runtime_dir: &Path) -> anyhow::Result<()> {
+    let _claim = claim().await?;
+    let memory = Memory::open(runtime_dir)?;
+    let mut kernel = Kernel::open().await.context("cannot reach the kernel's network configuration")?;
+    for left in clean_leftovers(&mut kernel, memory.addresses()).await? {
+        info!(address = %left, "took it off");
+    }
+    control::forget(runtime_dir);
     Ok(())
 }
 

@@ -1,15 +1,18 @@
 //! Log lines as entries of systemd's journal, in its native protocol: the priority, the line as people read it, and
 //! every field by its name, so that `journalctl -u vipd VIP=192.168.0.15` finds what concerns one VIP.
 //!
-//! The loop that keeps the VIPs logs, so nothing here ever waits: what the journal does not take at once is counted, and
-//! the number is told when it takes something again.
+//! The loop that keeps the VIPs logs, so nothing here ever waits. What the journal does not take at once (a container's may
+//! have a short queue) goes to standard error as a line, which leads there too and loses the fields; what that does not take
+//! either is counted, and the number is told when something is taken again.
 
 use std::fmt::{self, Write as _};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use nix::sys::socket::{MsgFlags, send};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
@@ -22,6 +25,10 @@ const LONGEST: usize = 16 * 1024;
 /// Sends events to the journal.
 pub(super) struct Journal {
     socket: UnixDatagram,
+    /// Looked up each time: its socket may be made anew.
+    path: PathBuf,
+    /// Where lines go instead.
+    lines: OwnedFd,
     lost: AtomicU64,
 }
 
@@ -30,26 +37,44 @@ impl Journal {
     pub(super) fn of_this_unit() -> Option<Self> {
         let stream = std::env::var("JOURNAL_STREAM").ok()?;
         let stderr = nix::sys::stat::fstat(io::stderr().as_fd()).ok()?;
-        (stream == format!("{}:{}", stderr.st_dev, stderr.st_ino)).then(|| Self::at(SOCKET).ok())?
+        let is_it = stream == format!("{}:{}", stderr.st_dev, stderr.st_ino);
+        is_it.then(|| Self::at(Path::new(SOCKET), io::stderr().as_fd()).ok())?
     }
 
-    fn at(path: &str) -> io::Result<Self> {
+    fn at(path: &Path, lines: BorrowedFd<'_>) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
-        socket.connect(path)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, lost: AtomicU64::new(0) })
+        Ok(Self { socket, path: path.into(), lines: lines.try_clone_to_owned()?, lost: AtomicU64::new(0) })
     }
 
-    fn send(&self, entry: &[u8]) {
+    fn tell(&self, level: Level, target: &str, line: &str, fields: &[(&'static str, String)]) {
         let lost = self.lost.swap(0, Relaxed);
-        if lost > 0 {
-            let text = format!("{lost} log lines are lost: the journal did not take them");
-            let told = self.socket.send(&Entry::new(Level::WARN, module_path!(), &text, &[]).0);
-            self.lost.fetch_add(if told.is_ok() { 0 } else { lost }, Relaxed);
+        if lost > 0
+            && !self.send(
+                Level::WARN,
+                module_path!(),
+                &format!("{lost} log lines are lost: the journal did not take them"),
+                &[],
+            )
+        {
+            self.lost.fetch_add(lost, Relaxed);
         }
-        if self.socket.send(entry).is_err() {
+        if !self.send(level, target, line, fields) {
             self.lost.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Whether somebody took it.
+    fn send(&self, level: Level, target: &str, line: &str, fields: &[(&'static str, String)]) -> bool {
+        let entry = Entry::new(level, target, line, fields);
+        self.socket.send_to(&entry.0, &self.path).is_ok() || self.send_line(level, line)
+    }
+
+    /// The journal reads the priority off the line's beginning.
+    fn send_line(&self, level: Level, line: &str) -> bool {
+        let line = format!("<{}>{}\n", priority(level), line.replace('\n', " "));
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        send(self.lines.as_raw_fd(), line.as_bytes(), flags).is_ok_and(|sent| sent == line.len())
     }
 }
 
@@ -59,7 +84,7 @@ impl<S: Subscriber> Layer<S> for Journal {
         event.record(&mut fields);
         let about = event.metadata();
         let line = fields.line();
-        self.send(&Entry::new(*about.level(), about.target(), &line, &fields.others).0);
+        self.tell(*about.level(), about.target(), &line, &fields.others);
     }
 }
 
@@ -144,15 +169,17 @@ fn priority(level: Level) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
     use tracing_subscriber::layer::SubscriberExt;
 
-    struct Place(String);
+    struct Place(PathBuf);
 
     impl Place {
         fn new(name: &str) -> (Self, UnixDatagram) {
             let path = std::env::temp_dir().join(format!("vipd-journal-{}-{name}", std::process::id()));
-            let path = path.to_string_lossy().into_owned();
             let socket = UnixDatagram::bind(&path).unwrap();
             (Self(path), socket)
         }
@@ -166,8 +193,12 @@ mod tests {
 
     /// The next entry's fields.
     fn heard(socket: &UnixDatagram) -> Vec<(String, String)> {
+        try_heard(socket).unwrap()
+    }
+
+    fn try_heard(socket: &UnixDatagram) -> Option<Vec<(String, String)>> {
         let mut bytes = vec![0; 64 * 1024];
-        let length = socket.recv(&mut bytes).unwrap();
+        let length = socket.recv(&mut bytes).ok()?;
         let (mut rest, mut fields) = (&bytes[..length], Vec::new());
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let name = String::from_utf8(rest[..end].to_vec()).unwrap();
@@ -176,18 +207,24 @@ mod tests {
             assert_eq!(rest[end + 9 + length], b'\n');
             rest = &rest[end + 10 + length..];
         }
-        fields
+        Some(fields)
     }
 
     fn values<'f>(fields: &'f [(String, String)], name: &str) -> Vec<&'f str> {
         fields.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
     }
 
+    /// A journal at that place, and the other end of its standard error.
+    fn journal(place: &Place) -> (Journal, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Journal::at(&place.0, ours.as_fd()).unwrap(), theirs)
+    }
+
     #[test]
     fn an_entry_has_its_priority_its_line_and_every_field() {
         let (place, socket) = Place::new("fields");
-        let subscriber = tracing_subscriber::registry().with(Journal::at(&place.0).unwrap());
-        tracing::subscriber::with_default(subscriber, || {
+        let (journal, _lines) = journal(&place);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), || {
             tracing::warn!(vip = "192.168.0.15+fd00::15", took_ms = 5, "a line\nand another");
         });
         let fields = heard(&socket);
@@ -199,21 +236,35 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_takes_nothing_is_not_waited_for_and_the_loss_is_told() {
+    fn what_the_journal_does_not_take_goes_to_standard_error_and_nothing_is_waited_for() {
         let (place, socket) = Place::new("full");
-        let journal = Journal::at(&place.0).unwrap();
-        let entry = Entry::new(Level::INFO, "t", "x", &[]);
-        (0..10_000).for_each(|_| journal.send(&entry.0));
+        let (journal, mut lines) = journal(&place);
+        (0..100_000).for_each(|_| journal.tell(Level::ERROR, "t", "x\ny", &[]));
         let lost = journal.lost.load(Relaxed);
-        assert!(lost > 0 && lost < 10_000, "{lost}");
-        for _ in lost..10_000 {
-            assert_eq!(values(&heard(&socket), "MESSAGE"), ["x"]);
-        }
-        journal.send(&entry.0);
-        assert_eq!(
-            values(&heard(&socket), "MESSAGE"),
-            [format!("{lost} log lines are lost: the journal did not take them")]
-        );
-        assert_eq!(values(&heard(&socket), "MESSAGE"), ["x"]);
+        assert!(lost > 0 && lost < 100_000, "{lost}");
+        let mut line = [0; 7];
+        lines.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"<3>x y\n");
+        assert_eq!(values(&heard(&socket), "MESSAGE"), ["x\ny"]);
+        assert_eq!(values(&heard(&socket), "MESSAGE"), ["x\ny"]);
+        // Room for two.
+        journal.tell(Level::INFO, "t", "at last", &[]);
+        socket.set_nonblocking(true).unwrap();
+        let all = std::iter::from_fn(|| try_heard(&socket)).collect::<Vec<_>>();
+        let last: Vec<_> = all.iter().rev().take(2).flat_map(|fields| values(fields, "MESSAGE")).collect();
+        assert_eq!(last, ["at last", &format!("{lost} log lines are lost: the journal did not take them")]);
+    }
+
+    #[test]
+    fn a_journal_whose_socket_was_made_anew_is_found_again() {
+        let (place, socket) = Place::new("anew");
+        let (journal, _lines) = journal(&place);
+        journal.tell(Level::INFO, "t", "before", &[]);
+        assert_eq!(values(&heard(&socket), "MESSAGE"), ["before"]);
+        drop(socket);
+        std::fs::remove_file(&place.0).unwrap();
+        let socket = UnixDatagram::bind(&place.0).unwrap();
+        journal.tell(Level::INFO, "t", "after", &[]);
+        assert_eq!(values(&heard(&socket), "MESSAGE"), ["after"]);
     }
 }

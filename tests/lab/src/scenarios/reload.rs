@@ -127,7 +127,7 @@ fn refused(lab: &Context, world: &World, node: NodeIndex) -> Result<()> {
         world.logged(node, &["WARN", "the config is refused; nothing was changed", word], PATIENCE)?;
         let status = world.status(&lab.vipd, node).unwrap_or_default();
         let tells = status.contains("\"refused\":{");
-        // With a bad file `vipd status` does not find the daemon; the next good one shows it.
+        // This lab's daemons are where their config says, which a bad one does not; the next good one shows it.
         ensure!(tells || status.is_empty(), "the status does not tell of it: {status}");
     }
     fs::write(&world.nodes[node].config, &good)?;
