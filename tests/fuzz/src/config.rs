@@ -166,6 +166,8 @@ fn write(config: &Config) -> String {
         "  onConflict: {conflict}\n  announce: {{schedule: [{}], refresh: {refresh}}}",
         times.join(", ")
     );
+    let listen = config.metrics.map_or("false".into(), |at| quoted(&at.to_string()));
+    let _ = writeln!(text, "  metrics: {{listen: {listen}}}\n  log: {{level: {}}}", config.log_level.name());
     let _ = writeln!(text, "  runtimeDir: {}", quoted(&config.runtime_dir.to_string_lossy()));
     text
 }
