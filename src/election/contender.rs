@@ -15,12 +15,13 @@
 //! From every state with a key: *key seen gone* → address off → Idle. The state is read off the facts after every
 //! event ([`Contender::step`]); it is not pushed along by single events, so a lost one cannot wedge it.
 
+mod announcing;
 mod defence;
 mod steps;
 
 use std::net::IpAddr;
 
-use super::action::{Action, Cause, Note, Occasion, Wish};
+use super::action::{Action, Cause, Note, Wish};
 use super::event::{Answer, Generation, LeaseId, LinkId, Outcome, VipId};
 use super::guards::{Guard, Guards};
 use super::picture::Picture;
@@ -28,6 +29,7 @@ use super::record::{Key, candidate_key, naming_address};
 use super::session::Live;
 use super::timings::{LINK_LOSSES_MOST, LINK_REST, Schedule};
 use crate::moment::Moment;
+pub use announcing::Announcing;
 use defence::Defence;
 use steps::BACKOFF_ALONE;
 
@@ -173,40 +175,6 @@ pub enum State {
         /// When the last one was.
         asked_at: Moment,
     },
-}
-
-/// A run of announcements.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Announcing {
-    /// When it began.
-    from: Moment,
-    /// How many were made.
-    made: usize,
-    /// When the next one is due.
-    due: Option<Moment>,
-}
-
-impl Announcing {
-    fn anew(now: Moment) -> Self {
-        Self { from: now, made: 0, due: Some(now) }
-    }
-
-    /// The next one, after one was made at `now`.
-    fn plan_next(&mut self, schedule: &Schedule, now: Moment) {
-        self.due = match schedule.times.get(self.made) {
-            Some(after) => Some(self.from + *after),
-            None => schedule.refresh.map(|every| now + every),
-        };
-    }
-
-    /// What the next announcement is for.
-    fn occasion(&self, schedule: &Schedule) -> Occasion {
-        match self.made {
-            0 => Occasion::Put,
-            n if n < schedule.times.len() => Occasion::Repeat,
-            _ => Occasion::Refresh,
-        }
-    }
 }
 
 /// First, and finding out whether the one before is really gone.
