@@ -57,7 +57,8 @@ enum Command {
     },
     /// Take off what a dead daemon left here and give its leases back (for a unit's ExecStopPost)
     ///
-    /// Refused beside a living daemon. Without etcd the addresses go all the same, and the lease ends by itself.
+    /// Refused beside a living daemon. Without etcd the addresses go all the same, and the lease ends by itself. With a
+    /// config that is refused by now what the daemon remembered is taken off, and the exit code is 78.
     Release {
         #[command(flatten)]
         config: ConfigFile,
@@ -146,15 +147,19 @@ pub fn main() -> ExitCode {
             load(&config.config).map(|checked| logged(log, checked.log_level, |set| run(checked, &config.config, set)))
         }
         Command::Reload { config, json } => Ok(reload::report(&config.config, *json).unwrap_or_else(|e| failed(&e))),
-        Command::Release { log, timeout, config } => match load(&config.config) {
+        Command::Release { log, timeout, config } => match config::load(&config.config) {
             Ok(checked) => {
                 let bound = Duration::from_secs(*timeout);
                 Ok(logged(&log.to_stderr(), checked.log_level, |_| release(&checked, bound)))
             }
-            // The daemon ran beside it: what it put must go all the same.
-            Err(code) => {
+            Err(refusal) => {
+                eprintln!(
+                    "vipd: {} is refused; only what the daemon remembered is taken off:",
+                    config.config.display()
+                );
+                eprintln!("{refusal}");
                 logged(&log.to_stderr(), LogLevel::default(), |_| take_off());
-                Err(code)
+                Err(ExitCode::from(EX_CONFIG))
             }
         },
         Command::Status { config, how } => match ask::find_socket(&config.config) {

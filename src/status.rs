@@ -171,6 +171,15 @@ pub enum Health {
     NobodyHolds,
 }
 
+#[cfg(test)]
+impl Status {
+    /// Of a daemon that has just begun, for tests that need any.
+    pub fn for_test() -> Self {
+        let (etcd, config) = (Session::Asking, Config::default());
+        Self { format: FORMAT, node: "cp-1".into(), version: "test".into(), etcd, config, vips: Vec::new() }
+    }
+}
+
 impl Status {
     /// How things are.
     pub fn health(&self) -> Health {

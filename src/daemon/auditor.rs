@@ -70,7 +70,7 @@ mod tests {
     use crate::metrics::{Claim, Facts, metrics};
     use crate::node::etcd::Tally;
     use crate::plan::Plan;
-    use crate::status::{Session, Status};
+    use crate::status::Status;
 
     /// The election says that this node holds; the kernel says that the address is gone, and nobody puts it back.
     #[tokio::test]
@@ -88,14 +88,7 @@ mod tests {
         let (_say, claims) = watch::channel(vec![claim]);
         let (kernel, there) = watch::channel(BTreeSet::from_iter(addresses.clone()));
         tokio::spawn(Auditor::new(audit, claims, there).unwrap().run());
-        let status = Status {
-            format: 1,
-            node: "cp-1".into(),
-            version: "test".into(),
-            etcd: Session::Asking,
-            config: crate::status::Config::default(),
-            vips: Vec::new(),
-        };
+        let status = Status::for_test();
         let mut told = |name: &str| {
             let facts = Facts { status: &status, tally: &Tally::default(), certificates: &[], now: now() };
             let text = page.text(&facts).unwrap();

@@ -203,11 +203,6 @@ mod tests {
         serde_json::from_str(&line).map_err(|e| format!("{e}: {line:?}"))
     }
 
-    fn status() -> Status {
-        let (etcd, config) = (crate::status::Session::Asking, crate::status::Config::default());
-        Status { format: 1, node: "cp-1".into(), version: "test".into(), etcd, config, vips: Vec::new() }
-    }
-
     fn start(place: &Place) -> (Control, mpsc::Receiver<Ask>) {
         let (asks, asked) = mpsc::channel(WAITING);
         let reloader = Reloader::new(&place.0.join("config.yaml"), asks.clone());
@@ -222,11 +217,11 @@ mod tests {
         assert_eq!(mode, 0o660);
         tokio::spawn(async move {
             while let Some(Ask::Status(tell)) = asks.recv().await {
-                tell.send(status()).unwrap();
+                tell.send(Status::for_test()).unwrap();
             }
         });
         let answer = ask(&place, b"{\"command\":\"status\"}\n").await;
-        assert!(matches!(answer, Ok(Answer::Status(got)) if got == status()));
+        assert!(matches!(answer, Ok(Answer::Status(got)) if got == Status::for_test()));
         drop(control);
         assert!(!path(&place.0).exists());
     }

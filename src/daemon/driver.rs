@@ -217,8 +217,8 @@ impl Driver {
                 }
                 Action::Tell(note) => {
                     self.measures.note(&note);
-                    self.story.note(&note, tell::why, at);
-                    self.teller.tell(note, &self.plan, &self.views.borrow(), at);
+                    let lasted = self.story.note(&note, tell::why, at);
+                    self.teller.tell(note, lasted, &self.plan, &self.views.borrow(), at);
                 }
                 Action::Forget { vip } => self.forget(vip),
                 Action::Finish { clean } => end = Some(if clean { End::Clean } else { End::Unfinished }),

@@ -1,8 +1,10 @@
 //! `vipd release`: what a unit runs after its daemon is gone, however it went.
 //!
 //! The same order as always: addresses off, the kernel's word, then etcd with the owner's word. The links of VLANs that
-//! the daemon created go last. Beside a living daemon it is refused. Without etcd the addresses go all the same, and the lease ends by itself.
+//! the daemon created go last. Beside a living daemon it is refused. Without etcd the addresses go all the same, and the
+//! lease ends by itself. So it is where the config is refused by now: where etcd is, nobody knows then.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,36 +30,38 @@ const AGAIN: Duration = Duration::from_millis(5);
 /// # Errors
 /// When a daemon lives here, or the kernel does not confirm that the addresses are off: then nothing was released.
 pub async fn release(config: &Config, bound: Duration) -> anyhow::Result<()> {
-    let _claim = claim().await?;
-    let mut memory = Memory::open(&config.runtime_dir)?;
-    let mut kernel = Kernel::open().await.context("cannot reach the kernel's network configuration")?;
-    let configured = config.vips.iter().flat_map(|v| v.addresses.iter());
-    let ours: Vec<_> = configured.chain(memory.addresses()).copied().collect();
-    for left in clean_leftovers(&mut kernel, &ours).await? {
-        info!(address = %left, "took it off");
-    }
-    if give_back(config, memory.leases(), bound).await {
-        memory.forget()?;
-    }
-    control::forget(&config.runtime_dir);
-    // Last: nobody waits for it.
-    vlans::remove_all(&ours).await;
-    Ok(())
+    let configured: Vec<_> = config.vips.iter().flat_map(|v| v.addresses.clone()).collect();
+    clean(&config.runtime_dir, &configured, async |leases| give_back(config, leases, bound).await).await
 }
 
 /// Takes off what a dead daemon left, as far as it remembered; for a unit whose config is refused by now. Its leases end by
-/// themselves: where etcd is, nobody knows.
+/// themselves.
 ///
 /// # Errors
-/// When a daemon lives here, or the kernel does not confirm that the addresses are off.
+/// As for [`release`].
 pub async fn take_off(runtime_dir: &Path) -> anyhow::Result<()> {
+    clean(runtime_dir, &[], async |_| false).await
+}
+
+/// `give_back` gets the leases when the addresses are off, and says whether all of them are given back.
+async fn clean(
+    runtime_dir: &Path,
+    configured: &[IpAddr],
+    give_back: impl AsyncFnOnce(Vec<LeaseId>) -> bool,
+) -> anyhow::Result<()> {
     let _claim = claim().await?;
-    let memory = Memory::open(runtime_dir)?;
+    let mut memory = Memory::open(runtime_dir)?;
     let mut kernel = Kernel::open().await.context("cannot reach the kernel's network configuration")?;
-    for left in clean_leftovers(&mut kernel, memory.addresses()).await? {
+    let ours: Vec<_> = configured.iter().chain(memory.addresses()).copied().collect();
+    for left in clean_leftovers(&mut kernel, &ours).await? {
         info!(address = %left, "took it off");
     }
+    if give_back(memory.leases()).await {
+        memory.forget()?;
+    }
     control::forget(runtime_dir);
+    // Last: nobody waits for it.
+    vlans::remove_all(&ours).await;
     Ok(())
 }
 

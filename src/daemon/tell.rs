@@ -20,9 +20,6 @@ const TELL: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Teller {
     lasting: BTreeMap<VipId, Lasting>,
-    /// Since when it has its turn, and since when the address.
-    turns: BTreeMap<VipId, Moment>,
-    holds: BTreeMap<VipId, Moment>,
 }
 
 /// A cause on this node for which a VIP failed.
@@ -35,9 +32,8 @@ struct Lasting {
 }
 
 impl Teller {
-    /// Tells it, unless it is the same trouble again.
-    pub fn tell(&mut self, note: Note, plan: &Plan, links: &LinkStates, now: Moment) {
-        let lasted = self.lasted(&note, now);
+    /// Tells it, unless it is the same trouble again. `lasted`: for how long what it ends has, in milliseconds.
+    pub fn tell(&mut self, note: Note, lasted: Option<u64>, plan: &Plan, links: &LinkStates, now: Moment) {
         if self.is_as_before(&note, now) {
             debug!(?note, "as before");
         } else {
@@ -48,25 +44,6 @@ impl Teller {
     /// A VIP is no part of the plan any more.
     pub fn forget(&mut self, vip: VipId) {
         self.lasting.remove(&vip);
-        self.turns.remove(&vip);
-        self.holds.remove(&vip);
-    }
-
-    /// How long what the note ends has lasted, in milliseconds: the taking, or the holding.
-    fn lasted(&mut self, note: &Note, now: Moment) -> Option<u64> {
-        let since = match note {
-            Note::TurnCame { vip, .. } => {
-                self.turns.insert(*vip, now);
-                None
-            }
-            Note::Took { vip } => {
-                self.holds.insert(*vip, now);
-                self.turns.remove(vip)
-            }
-            Note::LetGo { vip, .. } => self.holds.remove(vip),
-            _ => None,
-        };
-        since.map(|since| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX))
     }
 
     fn is_as_before(&mut self, note: &Note, now: Moment) -> bool {

@@ -282,18 +282,19 @@ impl Picture {
         matches!(&entry.record, Record::Candidate { lease, .. } if self.node(&node_key(prefix, *lease)).is_none())
     }
 
-    /// What the last one that stood first for one of these addresses said at its end; none: within the last TTL nobody was
-    /// seen to end.
+    /// What the last one that stood first for one of these addresses said at its end; none: nobody was seen to end within a
+    /// TTL before the last change.
     pub fn last_end(&self, addresses: &[IpAddr]) -> Option<Option<Said>> {
-        let ends = addresses.iter().filter_map(|a| self.ends.get(a)).flatten();
-        ends.max_by_key(|end| end.at).map(|end| end.said)
+        self.last(addresses).map(|end| end.said)
+    }
+
+    fn last(&self, addresses: &[IpAddr]) -> Option<&End> {
+        addresses.iter().filter_map(|a| self.ends.get(a)).flatten().max_by_key(|end| end.at)
     }
 
     /// Whether the last one that stood first for one of these addresses passed its turn on within the last TTL.
     pub fn is_passed_on(&self, addresses: &[IpAddr], now: Moment, ttl: Duration) -> bool {
-        let ends = addresses.iter().filter_map(|a| self.ends.get(a)).flatten();
-        let last = ends.max_by_key(|end| end.at);
-        last.is_some_and(|end| end.said == Some(Said::Passed) && now.since(end.at) <= ttl)
+        self.last(addresses).is_some_and(|end| end.said == Some(Said::Passed) && now.since(end.at) <= ttl)
     }
 
     /// How those ended that stood first for these addresses within the last TTL.

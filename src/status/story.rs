@@ -33,8 +33,9 @@ struct OfVip {
     moves: VecDeque<Move>,
     /// Why this node let go last, until somebody else stands first.
     let_go: Option<String>,
-    /// When this node's turn came.
+    /// When this node's turn came, and when it took the VIP.
     turn: Option<Moment>,
+    took: Option<Moment>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,22 +46,30 @@ struct First {
 }
 
 impl Story {
-    /// Something is told to people.
-    pub fn note(&mut self, note: &Note, words: impl Fn(&Cause) -> String, now: Moment) {
+    /// Something is told to people. Returns for how long what it ends has lasted, in milliseconds: the taking, or the
+    /// holding.
+    pub fn note(&mut self, note: &Note, words: impl Fn(&Cause) -> String, now: Moment) -> Option<u64> {
+        let millis = |from: Moment| u64::try_from(now.since(from).as_millis()).unwrap_or(u64::MAX);
         match note {
             Note::TurnCame { vip, .. } => self.vip(*vip).turn = Some(now),
-            Note::LetGo { vip, cause, .. } | Note::LeftQueue { vip, cause } => {
-                self.vip(*vip).let_go = Some(words(cause))
+            Note::LeftQueue { vip, cause } => self.vip(*vip).let_go = Some(words(cause)),
+            Note::LetGo { vip, cause, .. } => {
+                let of = self.vip(*vip);
+                of.let_go = Some(words(cause));
+                return of.took.take().map(millis);
             }
             Note::Took { vip } => {
                 let of = self.vip(*vip);
-                let took = of.turn.take().map(|turn| now.since(turn).as_millis());
-                if let (Some(newest), Some(took)) = (of.moves.front_mut(), took) {
-                    newest.took_ms = Some(u64::try_from(took).unwrap_or(u64::MAX));
+                of.took = Some(now);
+                let took = of.turn.take().map(millis);
+                if let (Some(newest), Some(_)) = (of.moves.front_mut(), took) {
+                    newest.took_ms = took;
                 }
+                return took;
             }
             _ => {}
         }
+        None
     }
 
     /// A fact was handled: `at` by the calendar, in milliseconds since 1970.

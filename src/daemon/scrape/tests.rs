@@ -14,20 +14,9 @@ use crate::moment::Moment;
 use crate::node::clock::now;
 use crate::node::etcd::Etcd;
 use crate::node::keeper::Pulse;
-use crate::status::{Session, Status};
+use crate::status::Status;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-fn status() -> Status {
-    Status {
-        format: 1,
-        node: "cp-1".into(),
-        version: "test".into(),
-        etcd: Session::Asking,
-        config: crate::status::Config::default(),
-        vips: Vec::new(),
-    }
-}
 
 /// A port that is free, as far as one can know.
 fn free(ip: IpAddr) -> SocketAddr {
@@ -58,7 +47,7 @@ fn ground(at: SocketAddr, alive: Moment) -> Ground {
 fn answer(mut asks: mpsc::Receiver<Ask>) {
     tokio::spawn(async move {
         while let Some(Ask::Status(tell)) = asks.recv().await {
-            tell.send(status()).unwrap();
+            tell.send(Status::for_test()).unwrap();
         }
     });
 }
@@ -144,7 +133,7 @@ async fn a_flood_asks_the_loop_ten_times_a_second_and_junk_never_does() {
         let mut asked = 0_u32;
         while let Some(Ask::Status(tell)) = ground.asks.recv().await {
             asked += 1;
-            let _gone = tell.send(status());
+            let _gone = tell.send(Status::for_test());
         }
         asked
     });
